@@ -1,0 +1,40 @@
+# One door to everything. Needs only Python >= 3.11 and make; every target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup test check demo bench proto clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"EasyRemote needs Python 3.11 or newer, found {v[0]}.{v[1]}: run make PYTHON=/path/to/python3.11 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group values
+	@touch $(STAMP)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: setup
+	$(BIN)/easynet demo
+
+bench: setup
+	$(BIN)/python benchmarks/echo.py
+
+# Generated code refuses an older protobuf than its generator's: generate with the oldest we support.
+proto:
+	$(PYTHON) -m venv $(VENV)-proto
+	$(VENV)-proto/bin/python -m pip install --quiet "grpcio-tools==1.71.0"
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I src/easyremote/wire/schema --python_out=src/easyremote/wire/_pb --pyi_out=src/easyremote/wire/_pb src/easyremote/wire/schema/easyremote/v1/*.proto
+
+clean:
+	rm -rf $(VENV) $(VENV)-proto .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The command easynet; it only composes."""

@@ -1,0 +1,1 @@
+"""How bytes move; asyncio, gRPC and sockets begin here."""

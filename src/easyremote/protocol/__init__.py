@@ -1,0 +1,1 @@
+"""The conversation, as pure machines: no clock, no dice, no wires."""
