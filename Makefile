@@ -30,11 +30,14 @@ demo: setup
 bench: setup
 	$(BIN)/python benchmarks/echo.py
 
-# Generated code refuses an older protobuf than its generator's: generate with the oldest we support.
+# Generated code refuses a protobuf older than its generator's: generate with the oldest we support.
 proto:
 	$(PYTHON) -m venv $(VENV)-proto
-	$(VENV)-proto/bin/python -m pip install --quiet "grpcio-tools==1.71.0"
-	$(VENV)-proto/bin/python -m grpc_tools.protoc -I src/easyremote/wire/schema --python_out=src/easyremote/wire/_pb --pyi_out=src/easyremote/wire/_pb src/easyremote/wire/schema/easyremote/v1/*.proto
+	$(VENV)-proto/bin/python -m pip install --quiet "grpcio-tools==1.71.0" "setuptools<80"
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I src/easyremote/wire/schema \
+	  --python_out=src/easyremote/wire/_pb --pyi_out=src/easyremote/wire/_pb \
+	  src/easyremote/wire/schema/easyremote/v1/gateway.proto
+	touch src/easyremote/wire/_pb/easyremote/__init__.py src/easyremote/wire/_pb/easyremote/v1/__init__.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-proto .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,1 +1,91 @@
-"""EasyRemote."""
+"""EasyRemote: call a function on somebody's own device, sealed end to end.
+
+::
+
+    Server(port=8080).start()                                              # a cheap server
+    node = ComputeNode("gateway:8080"); node.register(f); node.serve()     # your device
+    Client("gateway:8080").execute("f", x)                                 # anywhere
+
+Names are loaded when they are first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from easyremote.client.blocking import Client
+    from easyremote.client.client import AsyncClient
+    from easyremote.client.records import FunctionRecord, LoadRecord, NodeRecord
+    from easyremote.client.remote import remote
+    from easyremote.errors import (
+        CallError,
+        CallTimeoutError,
+        EasyRemoteError,
+        LinkError,
+        NodeLostError,
+        RemoteError,
+    )
+    from easyremote.gateway.server import Server
+    from easyremote.links.address import set_default_gateway
+    from easyremote.node.calls import current_call
+    from easyremote.node.node import ComputeNode
+    from easyremote.wire.values import register_type
+
+__version__ = "3.0.0a1"
+
+_PLACES = {
+    "AsyncClient": "client.client",
+    "CallError": "errors",
+    "CallTimeoutError": "errors",
+    "Client": "client.blocking",
+    "ComputeNode": "node.node",
+    "EasyRemoteError": "errors",
+    "FunctionRecord": "client.records",
+    "LinkError": "errors",
+    "LoadRecord": "client.records",
+    "NodeLostError": "errors",
+    "NodeRecord": "client.records",
+    "RemoteError": "errors",
+    "Server": "gateway.server",
+    "current_call": "node.calls",
+    "register_type": "wire.values",
+    "remote": "client.remote",
+    "set_default_gateway": "links.address",
+}
+
+__all__ = [
+    "AsyncClient",
+    "CallError",
+    "CallTimeoutError",
+    "Client",
+    "ComputeNode",
+    "EasyRemoteError",
+    "FunctionRecord",
+    "LinkError",
+    "LoadRecord",
+    "NodeLostError",
+    "NodeRecord",
+    "RemoteError",
+    "Server",
+    "__version__",
+    "current_call",
+    "register_type",
+    "remote",
+    "set_default_gateway",
+]
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'easyremote' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"easyremote.{place}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

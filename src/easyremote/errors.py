@@ -228,32 +228,41 @@ class RemoteError(CallError):
 _classes: dict[str, type[RemoteError]] = {}
 
 
-def _remote_class(type_name: str) -> type[RemoteError]:
+def _remote_class(builtin: str) -> type[RemoteError]:
     """The class that is both RemoteError and the builtin exception of that name, if there is one."""
-    known = _classes.get(type_name)
+    known = _classes.get(builtin)
     if known is not None:
         return known
-    named = getattr(builtins, type_name, None)
+    named = getattr(builtins, builtin, None)
     if not (isinstance(named, type) and issubclass(named, Exception)):
         return RemoteError
     for ancestor in named.__mro__:  # UnicodeDecodeError needs arguments of its own: ValueError will do
         try:
-            made = type(f"Remote{type_name}", (RemoteError, ancestor), {"__module__": __name__})
+            made = type(f"Remote{builtin}", (RemoteError, ancestor), {"__module__": __name__})
             made("", function="", node="", call_id="")
         except TypeError:
             continue
-        _classes[type_name] = made
+        _classes[builtin] = made
         return made
     return RemoteError
 
 
 def remote_error(
-    type_name: str, message: str, traceback: str, *, function: str, node: str, call_id: str
+    type_name: str,
+    message: str,
+    traceback: str,
+    *,
+    function: str,
+    node: str,
+    call_id: str,
+    builtin: str = "",
 ) -> RemoteError:
     """The error a caller raises for an exception that happened on a node.
 
-    Only exceptions built into Python are mapped by name; nothing is imported.
+    Only exceptions built into Python are mapped by name, ``builtin`` being the nearest one the
+    exception derives from; nothing is imported.
     """
-    error = _remote_class(type_name)(message, function=function, node=node, call_id=call_id)
+    made = _remote_class(builtin or type_name)
+    error = made(message, function=function, node=node, call_id=call_id)
     error.type_name, error.remote_message, error.remote_traceback = type_name, message, traceback
     return error

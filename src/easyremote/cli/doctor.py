@@ -1,0 +1,270 @@
+"""``easynet doctor``: what may be wrong on this machine, looked at in order, each with its remedy.
+
+It looks with the product's own parts: a check that passes here is a thing that works.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from easyremote.cli.exits import Exit
+from easyremote.cli.output import Output, printable
+from easyremote.cli.settings import Settings
+from easyremote.errors import EasyRemoteError
+
+if TYPE_CHECKING:
+    from easyremote.client.blocking import Client
+    from easyremote.node.node import ComputeNode
+
+__all__ = ["Finding", "examine", "run_doctor", "too_old"]
+
+OLDEST_PYTHON = (3, 11)
+JOIN_SECONDS = 5.0
+CALLS = 20
+MARKS = {"ok": ("✓", "green"), "note": ("–", "yellow"), "wrong": ("✗", "red")}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check found.
+
+    Attributes:
+        check: What was looked at.
+        state: ``ok``; ``note``, which is no fault; or ``wrong``.
+        found: What was found.
+        remedy: What to do about it.
+        exit: The code the command ends with if this is the first thing wrong.
+    """
+
+    check: str
+    state: str
+    found: str
+    remedy: str = ""
+    exit: Exit = Exit.RAISED
+
+
+def run_doctor(settings: Settings, out: Output) -> int:
+    """Look at everything, show each finding as it is made; returns the exit code."""
+    code = Exit.OK
+    for finding in examine(settings):
+        if finding.state == "wrong" and code == Exit.OK:
+            code = finding.exit
+        _show(finding, out)
+    return code
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All checks; those of the network only as far as it is there."""
+    yield _python()
+    yield _packages()
+    yield _settings(settings)
+    yield _home(settings.home)
+    yield _key(settings.home)
+    reached = _gateway(settings)
+    yield reached
+    if reached.state == "ok":
+        yield from _network(settings)
+
+
+def _show(finding: Finding, out: Output) -> None:
+    if out.as_json:
+        out.value(finding)
+    elif out.terminal:
+        _show_rich(finding)
+    else:
+        out.line("\t".join((finding.state, finding.check, finding.found, finding.remedy)).rstrip("\t"))
+
+
+def _show_rich(finding: Finding) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    mark, colour = MARKS[finding.state]
+    line = Text.assemble(
+        (mark, f"bold {colour}"), " ", (f"{finding.check:<11}", "bold"), printable(finding.found)
+    )
+    if finding.remedy:
+        line.append(f"\n  {'':<11}→ {printable(finding.remedy)}", colour)
+    Console(highlight=False).print(line, soft_wrap=True)
+
+
+# ---- this machine
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return Finding(check="python", state="ok", found=f"{found} at {sys.executable}")
+    remedy = "install Python 3.11 or newer, and EasyRemote there"
+    return Finding(check="python", state="wrong", found=found, remedy=remedy)
+
+
+def _packages() -> Finding:
+    """Whether what EasyRemote stands on is there, and new enough."""
+    wrong = []
+    needed = [line for line in requires("easyremote") or () if "extra ==" not in line and "win32" not in line]
+    for line in needed:
+        name, least = _named(line)
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        if least and too_old(found, least):
+            wrong.append(f"{name} is {found}, wanted {least} or newer")
+    mine = f"easyremote {version('easyremote')}"
+    if not wrong:
+        return Finding(check="packages", state="ok", found=f"{mine} and the {len(needed)} it needs")
+    remedy = "pip install --upgrade easyremote"
+    return Finding(check="packages", state="wrong", found=f"{mine}: {', '.join(wrong)}", remedy=remedy)
+
+
+def _named(requirement: str) -> tuple[str, str | None]:
+    """A requirement's name and the version it starts from."""
+    name = re.match(r"[\w.-]+", requirement)
+    least = re.search(r">=\s*([\d.]+)", requirement)
+    return name[0] if name else requirement, least[1] if least else None
+
+
+def too_old(found: str, least: str) -> bool:
+    """Whether a version comes before another, by their numbers."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)[:3]]
+
+    return numbers(found) < numbers(least)
+
+
+def _settings(settings: Settings) -> Finding:
+    source = settings.sources.get("gateway", "the default")
+    others = [f"{name} from {where}" for name, where in sorted(settings.sources.items()) if name != "gateway"]
+    found = f"gateway {settings.gateway} from {source}"
+    return Finding(check="settings", state="ok", found="; ".join([found, *others]))
+
+
+def _home(home: Path) -> Finding:
+    if not home.exists():
+        return Finding(check="home", state="ok", found=f"{home} is not there yet; it is made on first use")
+    if not home.is_dir():
+        remedy = "move the file away, or set EASYREMOTE_HOME to a folder"
+        return Finding(check="home", state="wrong", found=f"{home} is not a folder", remedy=remedy)
+    mode = stat.S_IMODE(home.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        found = f"{home} is open to other users (mode {mode:04o})"
+        return Finding(check="home", state="wrong", found=found, remedy=f"chmod 700 {home}")
+    if not os.access(home, os.W_OK | os.X_OK):
+        return Finding(
+            check="home", state="wrong", found=f"{home} is not writable", remedy=f"chmod 700 {home}"
+        )
+    return Finding(check="home", state="ok", found=f"{home} is this user's alone")
+
+
+def _key(home: Path) -> Finding:
+    from easyremote.trust.identity import device_text
+    from easyremote.trust.keyring import Keyring
+
+    if not (home / "device.key").exists():
+        return Finding(check="key", state="ok", found="none yet; it is made on first use")
+    try:
+        identity = Keyring(home).identity(secrets.token_bytes(32))
+    except EasyRemoteError as error:
+        found, _, remedy = str(error).partition("\n")
+        return Finding(check="key", state="wrong", found=found, remedy=remedy, exit=Exit.FAILED)
+    return Finding(check="key", state="ok", found=f"device {device_text(identity.device)}")
+
+
+# ---- the network
+
+
+def _gateway(settings: Settings) -> Finding:
+    """Whether anything listens there at all."""
+    from easyremote.client.asking import check_address
+
+    address = check_address(settings.gateway)
+    host, _, port = address.rpartition(":")
+    began = time.perf_counter()
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), settings.connect_timeout):
+            took = time.perf_counter() - began
+    except OSError as error:
+        remedy = "start one there with `easynet gateway`, or name another with --gateway HOST:PORT"
+        found = f"nothing answers at {address}: {error}"
+        return Finding(check="gateway", state="wrong", found=found, remedy=remedy, exit=Exit.UNREACHABLE)
+    return Finding(check="gateway", state="ok", found=f"{address} answers after {took * 1e3:.1f} ms")
+
+
+def _network(settings: Settings) -> Iterator[Finding]:
+    """What is there beyond an open port: a gateway that speaks our language, nodes, and a way for calls."""
+    from easyremote.client.blocking import Client
+
+    try:
+        with Client(settings.gateway, connect_timeout=settings.connect_timeout) as client:
+            records = client.list_nodes()
+            yield _nodes(settings, [record.name for record in records])
+            yield _round_trip(settings, client)
+    except EasyRemoteError as error:
+        remedy = "see that it is an EasyRemote gateway of this version: easynet --version there and here"
+        first = str(error).split("\n", 1)[0]
+        yield Finding(check="protocol", state="wrong", found=first, remedy=remedy, exit=Exit.UNREACHABLE)
+
+
+def _nodes(settings: Settings, names: list[str]) -> Finding:
+    if not names:
+        remedy = f"serve a file's functions: easynet node FILE.py --gateway {settings.gateway}"
+        return Finding(check="nodes", state="note", found="none is connected", remedy=remedy)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return Finding(check="nodes", state="ok", found=f"{len(names)} connected: {', '.join(names[:5])}{more}")
+
+
+def _round_trip(settings: Settings, client: Client) -> Finding:
+    """Call a node of our own through the gateway, sealed both ways, and take it away again."""
+    from easyremote.node.node import ComputeNode
+
+    node = ComputeNode(settings.gateway, f"doctor-{secrets.token_hex(4)}")
+    node.register(name="doctor_echo", description="Says the same again.")(_doctor_echo)
+    try:
+        node.serve(blocking=False)
+        times = _echo_times(client, node)
+    except (EasyRemoteError, TimeoutError) as error:
+        first = str(error).split("\n", 1)[0]
+        remedy = "see what the gateway says with `easynet gateway --verbose`"
+        return Finding(check="round trip", state="wrong", found=first, remedy=remedy)
+    finally:
+        node.stop()
+    found = f"a sealed call to a node of our own and back: p50 {times[len(times) // 2] * 1e3:.2f} ms"
+    return Finding(check="round trip", state="ok", found=found)
+
+
+def _echo_times(client: Client, node: ComputeNode) -> list[float]:
+    """How long each of a few calls took, in seconds, the shortest first.
+
+    Raises:
+        TimeoutError: The node did not join.
+    """
+    deadline = time.monotonic() + JOIN_SECONDS
+    while all(record.name != node.name for record in client.list_nodes()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"a node of our own did not join within {JOIN_SECONDS:g} s")
+        time.sleep(0.01)
+    times = []
+    for number in range(CALLS):
+        began = time.perf_counter()
+        if client.options(timeout=JOIN_SECONDS).execute(f"{node.name}.doctor_echo", number) != number:
+            raise TimeoutError(f"an echo did not bring {number} back")
+        times.append(time.perf_counter() - began)
+    return sorted(times)
+
+
+def _doctor_echo(value: object) -> object:
+    return value

@@ -1,0 +1,247 @@
+"""What stands behind every client: one device's machine, its driver, and who waits for which call.
+
+An engine lives on one event loop. ``AsyncClient`` has one on the program's own loop; ``Client`` shares
+the process's background loop. Requests may come from any thread; those that come together cross to the
+loop with one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError
+from easyremote.links.driver import Driver
+from easyremote.links.link import Link
+from easyremote.links.relay import connect
+from easyremote.protocol.call import call_text
+from easyremote.protocol.device import Device
+from easyremote.protocol.directory import Directory
+from easyremote.protocol.effects import (
+    Answered,
+    Attached,
+    Delivered,
+    Detached,
+    Effect,
+    Faulted,
+    Finished,
+    Notice,
+    Synced,
+    Turned,
+    Value,
+)
+from easyremote.protocol.events import CallCancelled, CallRequested, Event, ItemsTaken
+from easyremote.trace import emit, watched
+from easyremote.trust.keyring import Keyring
+
+DETACHED_SECONDS = 30.0
+"""How long calls in flight wait for the link to come back."""
+
+
+class Waiter(Protocol):
+    """Who waits for a call; told on the engine's loop."""
+
+    def feed(self, value: Value, cost: int) -> None:
+        """An item of the stream is here."""
+
+    def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
+        """The call has ended."""
+
+
+class Engine:
+    """Makes calls and tells those who wait."""
+
+    def __init__(
+        self, gateway: str, *, connect_timeout: float, max_value_bytes: int, home: Path | None = None
+    ) -> None:
+        self.gateway = gateway
+        self.loop = asyncio.get_running_loop()
+        self._connect_timeout = connect_timeout
+        self._home = home
+        self._waiters: dict[int, Waiter] = {}
+        self._inbox: deque[tuple[Event, Waiter | None]] = deque()
+        self._called = False
+        self._numbers = _numbers()
+        self._lock = threading.Lock()
+        self._fatal: EasyRemoteError | None = None
+        self._closed = False
+        self._synced = asyncio.Event()
+        identity = Keyring(home).identity(os.urandom(32))
+        self._device = Device(
+            identity,
+            identity.device + os.urandom(8),
+            name="",
+            role="client",
+            entropy=os.urandom,
+            dice=random.random,
+            max_value_bytes=max_value_bytes,
+        )
+        self._driver = Driver(self._device, self._connect, self._perform)
+        self._driver.start()
+
+    async def _connect(self) -> Link:
+        return await connect(self.gateway, timeout_seconds=self._connect_timeout)
+
+    # ---- requests
+
+    def number(self) -> int:
+        """A number for a new call; unlike every other of this device's."""
+        with self._lock:
+            return next(self._numbers)
+
+    def request(self, request: CallRequested, waiter: Waiter) -> None:
+        """Make a call; on the engine's loop."""
+        if self._closed or self._fatal is not None:
+            waiter.settle(None, self._fatal or LinkError("this client is closed"))
+            return
+        self._waiters[request.call] = waiter
+        if not self._device.attachment.attached:
+            self.loop.call_later(self._connect_timeout, self._give_up_connecting, request.call)
+        if watched():
+            emit("call requested", call_text(request.call))
+        self._driver.post(request)
+
+    def request_from_thread(self, request: Event, waiter: Waiter | None) -> None:
+        """The same from any other thread."""
+        self._inbox.append((request, waiter))
+        if not self._called:
+            self._called = True
+            self.loop.call_soon_threadsafe(self._take_inbox)
+
+    def _take_inbox(self) -> None:
+        self._called = False  # before looking: what is appended from now on calls again
+        inbox = self._inbox
+        while inbox:
+            event, waiter = inbox.popleft()
+            if isinstance(event, CallRequested):
+                if waiter is not None:
+                    self.request(event, waiter)
+            elif isinstance(event, CallCancelled):
+                self.cancel(event.call)
+            elif not self._closed:
+                self._driver.post(event)
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants this answer any more; on the engine's loop."""
+        if self._waiters.pop(number, None) is not None and not self._closed:
+            self._driver.post(CallCancelled(number))
+
+    def taken(self, number: int, size: int) -> None:
+        """Items of a stream were consumed; on the engine's loop."""
+        if number in self._waiters and not self._closed:
+            self._driver.post(ItemsTaken(number, size))
+
+    # ---- the directory
+
+    async def ready(self) -> Directory:
+        """The directory, once it is live.
+
+        Raises:
+            LinkError: The gateway does not answer within the connect timeout.
+        """
+        if self._fatal is not None:
+            raise self._fatal
+        if self._closed:
+            raise LinkError("this client is closed")
+        if not self._device.directory.synced:
+            self._synced.clear()
+            try:
+                await asyncio.wait_for(self._synced.wait(), self._connect_timeout)
+            except TimeoutError:
+                raise self._unreachable() from None
+            if self._fatal is not None:
+                raise self._fatal
+        return self._device.directory
+
+    @property
+    def directory(self) -> Directory:
+        """The directory as it is, live or not."""
+        return self._device.directory
+
+    # ---- what the machine asks for
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Answered):
+            self._settle(effect.call, effect.value, None)
+        elif isinstance(effect, Delivered):
+            waiter = self._waiters.get(effect.call)
+            if waiter is not None:
+                waiter.feed(effect.value, effect.cost)
+        elif isinstance(effect, Finished):
+            self._settle(effect.call, None, None)
+        elif isinstance(effect, Faulted):
+            self._settle(effect.call, None, effect.error)
+        elif isinstance(effect, Synced):
+            self._synced.set()
+        elif isinstance(effect, Turned):
+            self._fatal = effect.error
+            self._synced.set()
+            self._settle_all(effect.error)
+        elif isinstance(effect, Detached):
+            emit("link lost", detail=effect.reason)
+            self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
+        elif isinstance(effect, Attached):
+            emit("link up", detail=self.gateway)
+        elif isinstance(effect, Notice) and watched():
+            emit(effect.name, call_text(effect.call) if effect.call else "", effect.detail)
+
+    def _settle(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:
+        waiter = self._waiters.pop(number, None)
+        if waiter is not None:
+            if watched():
+                emit("call ended", call_text(number), type(error).__name__ if error is not None else "ok")
+            waiter.settle(value, error)
+
+    def _settle_all(self, error: EasyRemoteError) -> None:
+        for number in list(self._waiters):
+            self._settle(number, None, error)
+
+    def _give_up_connecting(self, number: int) -> None:
+        """A call was asked for while there was no link, and there still is none."""
+        if number in self._waiters and not self._device.attachment.attached:
+            self._driver.post(CallCancelled(number))
+            self._settle(number, None, self._unreachable())
+
+    def _give_up_waiting(self) -> None:
+        """Calls in flight have waited long enough for the link to come back."""
+        if not self._device.attachment.attached and not self._closed:
+            error = LinkError(
+                f"the link to the gateway at {self.gateway} was lost, and did not come back within "
+                f"{DETACHED_SECONDS:g} s; the call may or may not have run"
+            )
+            for number in list(self._waiters):
+                self._driver.post(CallCancelled(number))
+            self._settle_all(error)
+
+    def _unreachable(self) -> LinkError:
+        return LinkError(
+            f"no gateway answers at {self.gateway} (tried for {self._connect_timeout:g} s). Is it running? "
+            "Start one with `easynet gateway`, or run `easynet doctor` to see what is wrong"
+        )
+
+    async def close(self) -> None:
+        """Settle what is open as cancelled, say goodbye, drop the link."""
+        if self._closed:
+            return
+        for number in list(self._waiters):
+            self._driver.post(CallCancelled(number))
+            self._settle(number, None, CallCancelledError("the client was closed before the answer came"))
+        self._closed = True
+        if self._driver.connected:
+            await self._driver.flush(0.2)
+        await self._driver.close()
+
+
+def _numbers() -> Iterator[int]:
+    """Call numbers: a random start, so that no two clients of one device share them, then one by one."""
+    start = random.SystemRandom().getrandbits(62)
+    while True:
+        start += 1
+        yield start
+

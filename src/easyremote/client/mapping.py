@@ -1,0 +1,107 @@
+"""``map``: many calls of one function, so many in flight at a time, results in order or as they come.
+
+The bookkeeping is here, once; the two clients only differ in how they wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from easyremote.client.streams import Arrivals
+from easyremote.errors import EasyRemoteError, UsageError
+from easyremote.protocol.effects import Value
+from easyremote.wire.values import decode
+
+
+class _Place:
+    """One item's call, and where its outcome goes."""
+
+    __slots__ = ("mapping", "number", "outcome")
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.number = 0
+        self.outcome: tuple[Value | None, BaseException | None] | None = None
+
+    def feed(self, value: Value, cost: int) -> None:
+        """Plain calls have no items."""
+
+    def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
+        """The call ended; on the engine's loop."""
+        self.outcome = (value, error)
+        self.mapping.arrivals.arrived(self)
+
+
+class Mapping:
+    """The state of one ``map``: what is in flight, what can be given out."""
+
+    def __init__(
+        self,
+        send: Callable[[Any, _Place], int],
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+        max_in_flight: int,
+    ) -> None:
+        if max_in_flight < 1:
+            raise UsageError(f"max_in_flight is at least 1, not {max_in_flight!r}")
+        self._send = send
+        self._ordered = ordered
+        self._return_exceptions = return_exceptions
+        self._max_in_flight = max_in_flight
+        self._places: deque[_Place] = deque()
+        self._in_flight: dict[int, None] = {}
+        self.arrivals: Arrivals[_Place] = Arrivals()
+
+    @property
+    def room(self) -> bool:
+        """Whether a further call may be made; results not yet given out count as well."""
+        waiting = len(self._places) if self._ordered else len(self._in_flight)
+        return waiting < self._max_in_flight
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in flight and nothing is left to give out."""
+        return not (self._in_flight or self.arrivals or (self._ordered and self._places))
+
+    def begin(self, item: Any) -> None:
+        """Make the call for one more item."""
+        place = _Place(self)
+        if self._ordered:
+            self._places.append(place)
+        try:
+            place.number = self._send(item, place)
+        except EasyRemoteError as error:
+            if not self._return_exceptions:
+                raise
+            place.outcome = (None, error)
+            self.arrivals.append(place)
+            return
+        self._in_flight[place.number] = None
+
+    def results(self) -> Iterator[Any]:
+        """All that can be given out now; raises the first error unless those are wanted as results."""
+        while self.arrivals:
+            place = self.arrivals.popleft()
+            self._in_flight.pop(place.number, None)
+            if not self._ordered:
+                yield self._open(place)
+        while self._ordered and self._places and self._places[0].outcome is not None:
+            yield self._open(self._places.popleft())
+
+    def _open(self, place: _Place) -> Any:
+        value, error = place.outcome or (None, None)
+        if error is None and value is not None:
+            try:
+                return decode(value)
+            except EasyRemoteError as failed:
+                error = failed
+        if error is None or self._return_exceptions:
+            return error
+        raise error
+
+    def left(self) -> list[int]:
+        """The calls still in flight, to be cancelled."""
+        return list(self._in_flight)

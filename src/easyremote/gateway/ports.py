@@ -1,0 +1,81 @@
+"""A gateway's side of its links: one queue and one writer each.
+
+Frames for a device gather while a packet to it is being written, and the next packet takes them all.
+A device that does not read what it is sent is disconnected before its queue takes too much memory;
+it may come back, and nothing is lost by it, because devices resend what was not acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from easyremote.errors import LinkError
+from easyremote.links.link import Link
+from easyremote.wire.frame import Pieces, join
+from easyremote.wire.limits import LINK_QUEUE_BYTES, MAX_PACKET_BYTES
+
+SPACING_SECONDS = 0.0005
+SPACING_FRAMES = 4
+
+
+class Port:
+    """One link and what waits to be written to it."""
+
+    __slots__ = ("_closing", "_link", "_queue", "_queued_bytes", "_something", "_writer", "number")
+
+    def __init__(self, number: int, link: Link) -> None:
+        self.number = number
+        self._link = link
+        self._queue: deque[Pieces] = deque()
+        self._queued_bytes = 0
+        self._something = asyncio.Event()
+        self._closing = False
+        self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    def send(self, frame: Pieces) -> bool:
+        """Queue a frame; False if the queue is too long, and the link ought to be closed."""
+        self._queue.append(frame)
+        self._queued_bytes += sum(map(len, frame))
+        self._something.set()
+        return self._queued_bytes <= LINK_QUEUE_BYTES
+
+    def close_when_written(self) -> None:
+        """Write what is queued, then end the link."""
+        self._closing = True
+        self._something.set()
+
+    def close_at_once(self) -> None:
+        """End the link; what is queued is thrown away."""
+        self._queue.clear()
+        self._queued_bytes = 0
+        self.close_when_written()
+
+    async def drop(self) -> None:
+        """The link is over: stop writing."""
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        queue, something = self._queue, self._something
+        while True:
+            if not queue:
+                if self._closing:
+                    await self._link.close()
+                    return
+                something.clear()
+                await something.wait()
+                continue
+            frames: list[Pieces] = []
+            size = 0
+            while queue and size < MAX_PACKET_BYTES:
+                frame = queue.popleft()
+                frames.append(frame)
+                size += sum(map(len, frame))
+            self._queued_bytes -= size
+            try:
+                await self._link.send(join(frames))
+            except LinkError:
+                return  # the reader sees the end as well
+            if len(frames) >= SPACING_FRAMES:
+                await asyncio.sleep(SPACING_SECONDS)

@@ -1,0 +1,236 @@
+"""The gateway: links on one side, the router's machine on the other, nothing of its own between."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import warnings
+from pathlib import Path
+from types import TracebackType
+
+from easyremote.errors import ListenError, RemoteProtocolError, UsageError
+from easyremote.gateway.ports import Port
+from easyremote.gateway.views import GatewayView, view_of
+from easyremote.links.ending import wait_until_told
+from easyremote.links.link import Link, Listener
+from easyremote.links.loop import background_loop, run_in_background
+from easyremote.links.relay import listen
+from easyremote.protocol.router import (
+    Close,
+    GatewayLinkClosed,
+    GatewayLinkOpened,
+    GatewayPacketReceived,
+    GatewayWoken,
+    Report,
+    Router,
+    RouterEvent,
+    Send,
+)
+from easyremote.trace import announce, log
+from easyremote.trust.identity import device_text
+from easyremote.trust.keyring import Keyring
+from easyremote.wire.frame import walk
+from easyremote.wire.limits import LEASE_SECONDS
+
+IGNORED = frozenset(
+    [
+        "max_queue_size",
+        "max_workers",
+        "max_total_active_streams",
+        "max_streams_per_node",
+        "stream_response_queue_size",
+        "enable_monitoring",
+        "enable_analytics",
+        "enable_security",
+        "enable_clustering",
+        "cleanup_interval_seconds",
+    ]
+)
+"""Options of version 2.0.2 that mean nothing here; they are taken, warned about and ignored."""
+
+
+class Server:
+    """A gateway: devices connect to it, and it carries what they say to each other, sealed.
+
+    ::
+
+        Server(port=8080).start()
+
+    Args:
+        port: The TCP port; 0 lets the system choose one, see ``address``.
+        host: The address to listen on. Until devices need credentials to join, this machine only.
+        heartbeat_timeout_seconds: The lease: a device silent for so long is taken for gone.
+        log_level: ``"info"``, or ``"debug"`` to see more.
+        home: Where the gateway's own key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
+        **old_options: Options of version 2.0.2, ignored with a warning.
+    """
+
+    def __init__(
+        self,
+        port: int = 8080,
+        heartbeat_timeout_seconds: float = LEASE_SECONDS,
+        *,
+        host: str = "127.0.0.1",
+        log_level: str = "info",
+        home: Path | None = None,
+        **old_options: object,
+    ) -> None:
+        for name in old_options:
+            if name not in IGNORED:
+                raise TypeError(f"Server() has no option {name!r}")
+            warnings.warn(f"Server({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
+        if not 0 <= port <= 65535:
+            raise UsageError(f"a port is a number from 0 to 65535, not {port!r}")
+        if heartbeat_timeout_seconds <= 0:
+            raise UsageError(f"heartbeat_timeout_seconds must be above 0, not {heartbeat_timeout_seconds!r}")
+        self._host, self._port = host, port
+        self._lease_seconds = float(heartbeat_timeout_seconds)
+        self._verbose = log_level.lower() == "debug"
+        self._home = home
+        self._links = itertools.count(1)
+        self._ports: dict[int, Port] = {}
+        self._router: Router | None = None
+        self._listener: Listener | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = threading.Event()
+        self._stopped.set()
+
+    # ---- what a program calls
+
+    @property
+    def address(self) -> str:
+        """``host:port`` as devices reach it; known once started."""
+        if self._listener is None:
+            raise UsageError("the server has no address before it is started")
+        return self._listener.address
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes connections."""
+        return self._listener is not None
+
+    def start(self) -> Server:
+        """Serve until ``stop`` is called or the process is told to end (Ctrl-C, SIGTERM).
+
+        Raises:
+            ListenError: The address is in use.
+        """
+        announce(verbose=self._verbose)
+        self._open()
+        log.info("gateway ready at %s; stop with Ctrl-C", self.address)
+        wait_until_told(self._stopped)
+        self.stop()
+        log.info("gateway stopped")
+        return self
+
+    def start_background(self) -> threading.Thread:
+        """Serve from a background thread; returns a thread that ends when the server does.
+
+        Raises:
+            ListenError: The address is in use.
+        """
+        self._open()
+        waiter = threading.Thread(target=self._stopped.wait, name="easyremote-server", daemon=True)
+        waiter.start()
+        return waiter
+
+    def stop(self, grace: float = 0.5, timeout: float = 10.0) -> None:
+        """Close every link and stop; devices will try to reconnect."""
+        if self._listener is not None:
+            run_in_background(self._close(grace), timeout)
+        self._stopped.set()
+
+    def view(self) -> GatewayView:
+        """Who is connected, and how much was routed; a copy."""
+        if self._router is None:
+            raise UsageError("the server is not started")
+        return view_of(self._router)
+
+    def __enter__(self) -> Server:
+        """Serve in the background."""
+        self.start_background()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    # ---- on the loop
+
+    def _open(self) -> None:
+        if self._listener is not None:
+            raise UsageError("the server is already started")
+        identity = Keyring(self._home).identity(os.urandom(32))
+        self._router = Router(identity.device, lease_seconds=self._lease_seconds)
+        self._stopped.clear()
+        try:
+            run_in_background(self._listen())
+        except ListenError:
+            self._stopped.set()
+            raise
+
+    async def _listen(self) -> None:
+        self._listener = await listen(self._host, self._port, self._serve)
+
+    async def _close(self, grace_seconds: float) -> None:
+        listener, self._listener = self._listener, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if listener is not None:
+            await listener.close(grace_seconds)
+
+    async def _serve(self, link: Link) -> None:
+        """One device's link, from open to closed."""
+        number = next(self._links)
+        port = self._ports[number] = Port(number, link)
+        self._handle(GatewayLinkOpened(number, os.urandom(32)))
+        try:
+            while (packet := await link.receive()) is not None:
+                self._handle(GatewayPacketReceived(number, walk(packet)))
+        except RemoteProtocolError as error:
+            log.warning("closed a link that broke the protocol: %s", error)
+        finally:
+            del self._ports[number]
+            self._handle(GatewayLinkClosed(number, "closed"))
+            await port.drop()
+
+    def _handle(self, event: RouterEvent) -> None:
+        router = self._router
+        if router is None:
+            return
+        ports = self._ports
+        for effect in router.handle(event, asyncio.get_running_loop().time()):
+            if isinstance(effect, Send):
+                port = ports.get(effect.link)
+                if port is not None and not port.send(effect.frame):
+                    log.warning("disconnecting a device that does not read what it is sent")
+                    port.close_at_once()
+            elif isinstance(effect, Close):
+                port = ports.get(effect.link)
+                if port is not None:
+                    port.close_when_written()
+            else:
+                _report(effect)
+        self._set_timer(router)
+
+    def _set_timer(self, router: Router) -> None:
+        if self._timer is None and router.wake_at < float("inf"):
+            self._timer = background_loop().call_at(router.wake_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._handle(GatewayWoken())
+
+
+def _report(report: Report) -> None:
+    if report.event == "turned away":
+        log.warning("turned away a device: %s", report.detail)
+        return
+    who = f"{report.role} {report.name}".strip()
+    detail = f" ({report.detail})" if report.detail else ""
+    level = log.info if report.role == "node" else log.debug
+    level("%s %s%s, device %s", who, report.event, detail, device_text(report.device)[:8])

@@ -1,0 +1,50 @@
+"""The event loop EasyRemote's own threads run: one background loop for everything blocking in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_background: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A fresh event loop: uvloop's where it is installed, asyncio's elsewhere."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The process's background loop, started on first use in a daemon thread of its own."""
+    global _background
+    with _lock:
+        if _background is None or _background[0] != os.getpid():  # a forked child needs its own
+            loop = new_loop()
+            threading.Thread(target=_run, args=(loop,), name="easyremote", daemon=True).start()
+            _background = (os.getpid(), loop)
+        return _background[1]
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+def run_in_background(coroutine: Coroutine[Any, Any, T], timeout_seconds: float | None = None) -> T:
+    """Run a coroutine on the background loop and wait for what it returns."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
+    try:
+        return future.result(timeout_seconds)
+    except BaseException:
+        future.cancel()
+        raise

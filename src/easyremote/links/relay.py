@@ -1,0 +1,223 @@
+"""Links through the gateway: the only place where gRPC is spoken.
+
+One bidirectional stream a device, ``easyremote.v1.Gateway/Connect``. Packets are written and read as
+bytes: ``wire.frame`` is their one reader and writer, so nothing is parsed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from easyremote.errors import LinkError, ListenError
+from easyremote.links.link import Link
+from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES
+
+SERVICE = "easyremote.v1.Gateway"
+CONNECT = f"/{SERVICE}/Connect"
+
+Accept: TypeAlias = Callable[[Link], Awaitable[None]]
+"""Serves one link; the link lives as long as this runs."""
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", GRPC_MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", GRPC_MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+def _same(packet: bytes) -> bytes:
+    return packet
+
+
+class _DeviceLink:
+    """A device's end of the stream."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, call: Any) -> None:
+        self.address = address
+        self._channel = channel
+        self._call = call
+        self._closed = False
+
+    async def send(self, packet: bytes) -> None:
+        """Write one packet."""
+        try:
+            await self._call.write(packet)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise LinkError(f"the link to the gateway at {self.address} broke: {_reason(error)}") from None
+
+    async def receive(self) -> bytes | None:
+        """Read one packet."""
+        try:
+            packet = await self._call.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            return None
+        return None if packet is grpc.aio.EOF else packet
+
+    async def close(self, reason: str = "") -> None:
+        """End the stream and its connection."""
+        if not self._closed:
+            self._closed = True
+            self._call.cancel()
+            await self._channel.close()
+
+
+async def connect(address: str, *, timeout_seconds: float) -> Link:
+    """A fresh link to the gateway at ``host:port``.
+
+    Raises:
+        LinkError: Nothing answers there within the time, or what answers is not a gateway.
+    """
+    channel = grpc.aio.insecure_channel(
+        address,
+        options=[
+            *_OPTIONS,
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
+    try:
+        await asyncio.wait_for(channel.channel_ready(), timeout_seconds)
+    except TimeoutError:
+        await channel.close()
+        raise LinkError(
+            f"no gateway answers at {address} (tried for {timeout_seconds:g} s). Is it running? "
+            "Start one with `easynet gateway`, or run `easynet doctor` to see what is wrong"
+        ) from None
+    except BaseException:
+        await channel.close()
+        raise
+    stream = channel.stream_stream(CONNECT, request_serializer=_same, response_deserializer=_same)
+    return _DeviceLink(address, channel, stream())
+
+
+class _GatewayLink:
+    """The gateway's end of a device's stream."""
+
+    def __init__(self, context: Any, address: str) -> None:
+        self.address = address
+        self._context = context
+        self._handler = asyncio.current_task()
+        self._closed = False
+
+    async def send(self, packet: bytes) -> None:
+        """Write one packet."""
+        if self._closed:
+            raise LinkError(f"the link from {self.address} is closed")
+        try:
+            await self._context.write(packet)
+        except (
+            grpc.RpcError,
+            asyncio.InvalidStateError,
+            grpc.aio.UsageError,
+            grpc.aio.InternalError,
+        ) as error:
+            raise LinkError(f"the link from {self.address} broke: {_reason(error)}") from None
+
+    async def receive(self) -> bytes | None:
+        """Read one packet."""
+        try:
+            packet = await self._context.read()
+        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError):
+            return None
+        return None if packet is grpc.aio.EOF else packet
+
+    async def close(self, reason: str = "") -> None:
+        """End the stream: its handler is cancelled, which hangs up."""
+        if not self._closed:
+            self._closed = True
+            if self._handler is not None and self._handler is not asyncio.current_task():
+                self._handler.cancel()
+
+
+class RelayListener:
+    """A gRPC server that hands every device's stream to ``accept``."""
+
+    def __init__(self, server: grpc.aio.Server, address: str) -> None:
+        self._server = server
+        self.address = address
+
+    async def close(self, grace_seconds: float = 0.5) -> None:
+        """Take no more streams; end those there are after the grace."""
+        await self._server.stop(grace_seconds)
+
+
+async def listen(host: str, port: int, accept: Accept) -> RelayListener:
+    """Serve ``easyremote.v1.Gateway`` on this address, with gRPC's health and reflection services.
+
+    Raises:
+        ListenError: The address is in use, or not ours.
+    """
+    _check_free(host, port)
+    server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", 0)])
+
+    async def serve(_: Any, context: Any) -> None:
+        link = _GatewayLink(context, context.peer())
+        with contextlib.suppress(asyncio.CancelledError):  # the device hung up
+            await accept(link)
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        serve, request_deserializer=_same, response_serializer=_same
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
+    await _add_standard_services(server)
+    try:
+        bound = server.add_insecure_port(_join(host, port))
+    except RuntimeError as error:
+        raise ListenError(f"cannot listen on {_join(host, port)}: {error}") from None
+    await server.start()
+    return RelayListener(server, _join(host, bound))
+
+
+async def _add_standard_services(server: grpc.aio.Server) -> None:
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    from easyremote.wire.messages import load_descriptors
+
+    load_descriptors()
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    for name in ("", SERVICE):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Fail early and clearly: gRPC's own words for a taken port do not name the reason."""
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ListenError(
+                    f"cannot listen on {_join(host, port)}: another program already does. Stop it, "
+                    "or choose another port: Server(port=…) or easynet gateway --port"
+                ) from None
+            raise ListenError(f"cannot listen on {_join(host, port)}: {error.strerror}") from None
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    return (details() if callable(details) else None) or str(error) or type(error).__name__

@@ -1,0 +1,50 @@
+"""What a running function may ask of the call it runs for."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+__all__ = ["CurrentCall", "current", "current_call"]
+
+
+class CurrentCall:
+    """The call a function is running for.
+
+    Attributes:
+        call_id: The call's id as text, as the caller's errors show it; empty outside a call.
+        function: The name the function was called by.
+        caller: The caller's endpoint, 40 bytes; empty outside a call.
+        timeout_seconds: The time the call had when it arrived here; None if unlimited.
+    """
+
+    __slots__ = ("_stopped", "call_id", "caller", "function", "timeout_seconds")
+
+    def __init__(self, call_id: str, function: str, caller: bytes, timeout_seconds: float | None) -> None:
+        self.call_id = call_id
+        self.function = function
+        self.caller = caller
+        self.timeout_seconds = timeout_seconds
+        self._stopped = ""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more: the caller cancelled, left, or its time is up.
+
+        A thread cannot be interrupted from outside. A plain function that runs long asks this now and
+        then, and returns when it is true.
+        """
+        return self._stopped != ""
+
+    def __repr__(self) -> str:
+        return f"<CurrentCall {self.call_id or 'outside a call'} of {self.function!r}>"
+
+
+current: ContextVar[CurrentCall] = ContextVar("easyremote.current_call")
+"""Set by the executor around every call."""
+
+
+def current_call() -> CurrentCall:
+    """The call this code runs for.
+
+    Outside a call, as when the function is called locally, it is an empty one that is never cancelled.
+    """
+    return current.get(None) or CurrentCall("", "", b"", None)

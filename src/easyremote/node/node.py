@@ -1,0 +1,424 @@
+"""``ComputeNode``: a device that serves functions.
+
+It joins three things and adds nothing of its own: the registry (what is served), the machine (which
+calls are taken) and the executor (what runs them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from easyremote.errors import EasyRemoteError, LinkError, UsageError
+from easyremote.links.address import check_address, default_gateway
+from easyremote.links.driver import Driver
+from easyremote.links.ending import wait_until_told
+from easyremote.links.link import Link
+from easyremote.links.loop import run_in_background
+from easyremote.links.relay import connect
+from easyremote.node.executor import Executor
+from easyremote.node.facts import has_aes, machine_facts
+from easyremote.node.registry import Registry
+from easyremote.protocol.device import Device
+from easyremote.protocol.directory import card_transcript
+from easyremote.protocol.effects import Attached, Detached, Effect, Grant, Notice, Start, Stop, Turned
+from easyremote.protocol.events import CardChanged, DrainStarted, Offer, Offered, Withdrawn
+from easyremote.protocol.worker import CALLS_MAX
+from easyremote.trace import announce, emit, log, watched
+from easyremote.trust.handshake import Prekeys
+from easyremote.trust.identity import Identity
+from easyremote.trust.keyring import Keyring
+from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
+from easyremote.wire.limits import NODE_MAX_VALUE_BYTES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+DRAIN_SECONDS = 10.0
+PREKEY_SECONDS = 3600.0
+
+IGNORED = frozenset(
+    [
+        "function_type",
+        "priority",
+        "enable_caching",
+        "cache_ttl_seconds",
+        "execution_mode",
+        "load_balancing",
+        "resource_requirements",
+    ]
+)
+"""Registration options of version 2.0.2 that mean nothing here."""
+
+
+class ComputeNode:
+    """A device that serves functions to those who may call them.
+
+    ::
+
+        node = ComputeNode("your-gateway:8080")
+
+        @node.register
+        def ai_inference(prompt):
+            return your_local_model.generate(prompt)
+
+        node.serve()
+
+    Args:
+        gateway_address: ``host:port``; default what ``EASYREMOTE_GATEWAY`` says, else this machine's port 8080.
+        node_id: The node's name, as in ``"name.function"``; default the machine's, with a number
+            behind it if another process has that.
+        node_capabilities: Words for what the node can do; callers may ask for them.
+        labels: Names and values callers may ask for, such as ``{"zone": "eu"}``.
+        max_value_bytes: The largest argument the node takes.
+        threads: How many plain functions may run at a time.
+        capacity: How many calls may run or wait at a time; more are refused.
+        post_quantum: Whether sessions are agreed on with ML-KEM-768 and X25519 together, or X25519 alone.
+        log_level: ``"info"``, or ``"debug"`` to see calls by id.
+        home: Where this device's key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
+    """
+
+    def __init__(
+        self,
+        gateway_address: str | None = None,
+        node_id: str | None = None,
+        node_capabilities: Iterable[Any] | None = None,
+        *,
+        labels: dict[str, str] | None = None,
+        max_value_bytes: int = NODE_MAX_VALUE_BYTES,
+        threads: int = 64,
+        capacity: int = CALLS_MAX,
+        post_quantum: bool = True,
+        log_level: str = "info",
+        home: Path | None = None,
+        **old_options: object,
+    ) -> None:
+        for name in old_options:
+            if name != "config":
+                raise TypeError(f"ComputeNode() has no option {name!r}")
+            warnings.warn(f"ComputeNode({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
+        self._gateway = check_address(gateway_address) if gateway_address is not None else None
+        self._wanted_name = _check_name(node_id) if node_id is not None else f"{_machine_name()}*"
+        self._capabilities = sorted(str(one) for one in node_capabilities or ())
+        self._labels = dict(labels or {})
+        self._max_value_bytes = max_value_bytes
+        self._threads = threads
+        self._capacity = capacity
+        self._suite = "hybrid" if post_quantum else "classic"
+        self._verbose = log_level.lower() == "debug"
+        self._home = home
+        self._registry = Registry()
+        self._name = self._wanted_name.rstrip("*")
+        self._running: _Running | None = None
+        self._connected = threading.Event()
+        self._stopped = threading.Event()
+        self._failure: EasyRemoteError | None = None
+
+    # ---- functions
+
+    @overload
+    def register(self, func: F) -> F: ...
+    @overload
+    def register(self, func: None = None, **options: Any) -> Callable[[F], F]: ...
+
+    def register(self, func: Any = None, **options: Any) -> Any:
+        """Serve a function; bare or with options, as a decorator or a call, before ``serve`` or after.
+
+        Args:
+            func: The function: ``def``, ``async def``, a generator of either kind, a bound method, or
+                a lambda with ``name=``.
+            **options: ``name``, ``description``, ``tags``, ``version``, ``timeout_seconds`` (enforced
+                here), ``max_concurrent``, ``idempotent`` (running it twice does no harm),
+                ``resources``, ``cache_ttl`` (seconds; only then are results kept), ``listed`` (False
+                keeps its name out of the directory), ``replace``.
+
+        Returns:
+            The function, unchanged.
+
+        Raises:
+            UsageError: It has no name, the name is taken, or an option makes no sense.
+        """
+        for name in [name for name in options if name in IGNORED]:
+            value = options.pop(name)
+            if name == "cache_ttl_seconds" and value is not None:
+                options["cache_ttl"] = value
+            elif name == "resource_requirements" and isinstance(value, dict):
+                options["resources"] = value
+            elif name != "load_balancing":
+                warnings.warn(
+                    f"register({name}=…) has no effect since version 3", FutureWarning, stacklevel=2
+                )
+
+        def add(function: Any) -> Any:
+            entry = self._registry.add(function, **options)
+            if self._running is not None:
+                self._running.call(
+                    self._running.offer, Offer(entry.name, entry.max_concurrent, entry.timeout_seconds)
+                )
+            return function
+
+        return add if func is None else add(func)
+
+    def unregister(self, function_name: str) -> bool:
+        """Serve a function no longer; calls that run finish. False if it was not served."""
+        removed = self._registry.remove(function_name)
+        if removed and self._running is not None:
+            self._running.call(self._running.withdraw, function_name)
+        return bool(removed)
+
+    @property
+    def registered_functions(self) -> dict[str, Callable[..., Any]]:
+        """The functions served, by name."""
+        return {entry.name: entry.function for entry in self._registry.entries()}
+
+    # ---- serving
+
+    @property
+    def name(self) -> str:
+        """The node's name; if none was given, what the gateway made of the machine's."""
+        return self._name
+
+    node_id = name
+
+    @property
+    def gateway_address(self) -> str:
+        """The gateway this node serves through."""
+        return self._address()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the gateway has welcomed the node and the link stands."""
+        return self._connected.is_set()
+
+    def serve(self, blocking: bool = True) -> threading.Thread | None:
+        """Connect and serve, and reconnect whenever the link breaks.
+
+        Blocking, it returns when ``stop`` is called or the process is told to end (Ctrl-C, SIGTERM):
+        then what runs may finish, for up to ten seconds, and nothing new is taken.
+
+        Returns:
+            None when blocking; else a thread that ends when the node has stopped.
+
+        Raises:
+            NameTakenError: Another device has the node's name.
+        """
+        self._start()
+        if not blocking:
+            waiter = threading.Thread(target=self._stopped.wait, name="easyremote-node", daemon=True)
+            waiter.start()
+            return waiter
+        announce(verbose=self._verbose)
+        wait_until_told(self._stopped)
+        self.stop()
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Take nothing new, let what runs finish for so many seconds, then leave."""
+        running, self._running = self._running, None
+        if running is not None:
+            log.info("node %s is stopping; %d calls are running", self._name, running.open_calls)
+            run_in_background(running.close(drain_seconds))
+            self._connected.clear()
+            log.info("node %s stopped", self._name)
+        self._stopped.set()
+
+    def wait_for_connection(self, timeout: float | None = None) -> bool:
+        """Wait until the gateway has welcomed the node; False if it has not within the time."""
+        return self._connected.wait(timeout)
+
+    def __enter__(self) -> ComputeNode:
+        """Serve in the background."""
+        self.serve(blocking=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def _address(self) -> str:
+        return check_address(self._gateway) if self._gateway else default_gateway()
+
+    def _start(self) -> None:
+        if self._running is not None:
+            raise UsageError(f"node {self._name!r} is already serving")
+        self._stopped.clear()
+        self._failure = None
+        address = self._address()
+        identity = Keyring(self._home).identity(os.urandom(32))
+
+        async def start() -> _Running:
+            return _Running(self, identity, address)
+
+        self._running = run_in_background(start())
+
+
+class _Running:
+    """A node while it serves; everything here happens on the background loop."""
+
+    def __init__(self, node: ComputeNode, identity: Identity, address: str) -> None:
+        self._node = node
+        self._identity = identity
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = identity.device + os.urandom(8)
+        self._card_number = 0
+        self._told_unreachable = False
+        self._prekeys = Prekeys(suite=node._suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
+        self._device = Device(
+            identity,
+            self._endpoint,
+            name=node._wanted_name,
+            role="node",
+            entropy=os.urandom,
+            dice=random.random,
+            prekeys=self._prekeys,
+            max_value_bytes=node._max_value_bytes,
+            capacity=node._capacity,
+        )
+        self._driver = Driver(self._device, self._connect, self._perform)
+        self._executor = Executor(node._registry, self._driver.post, loop=self._loop, threads=node._threads)
+        self._facts = machine_facts()
+        self._rotate_prekey()
+        for entry in node._registry.entries():
+            self._driver.post(Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds)))
+        self._driver.start()
+
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Do something on the loop, from any thread."""
+        self._loop.call_soon_threadsafe(function, *args)
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that run or wait."""
+        return len(self._device.worker) if self._device.worker is not None else 0
+
+    def offer(self, offer: Offer) -> None:
+        """Serve one more function."""
+        self._driver.post(Offered(offer))
+        self._show_card()
+
+    def withdraw(self, name: str) -> None:
+        """Serve one function less."""
+        self._driver.post(Withdrawn(name))
+        self._show_card()
+
+    async def close(self, drain_seconds: float) -> None:
+        """Drain, leave, stop."""
+        self._rotation.cancel()
+        self._driver.post(DrainStarted())
+        deadline = self._loop.time() + drain_seconds
+        while self.open_calls and self._driver.connected and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        await self._executor.close()
+        if self._driver.connected:
+            await self._driver.flush(1.0)
+            self._device.attachment.leave()
+            await self._driver.flush(0.2)
+        await self._driver.close()
+
+    # ---- what the machine asks for
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Start):
+            if watched():
+                emit("call started", effect.call_id, effect.function)
+            self._executor.start(effect)
+        elif isinstance(effect, Stop):
+            self._executor.stop(effect.key, effect.reason)
+        elif isinstance(effect, Grant):
+            self._executor.grant(effect.key, effect.size)
+        elif isinstance(effect, Attached):
+            self._attached(effect.name)
+        elif isinstance(effect, Detached):
+            self._node._connected.clear()
+            log.warning("node %s lost its gateway: %s; reconnecting", self._node._name, effect.reason)
+        elif isinstance(effect, Turned):
+            self._turned(effect.error)
+        elif isinstance(effect, Notice) and watched():
+            emit(effect.name, f"{effect.call:016x}" if effect.call else "", effect.detail)
+
+    def _attached(self, name: str) -> None:
+        node = self._node
+        node._name = name
+        self._show_card()
+        node._connected.set()
+        functions = ", ".join(sorted(entry.name for entry in node._registry.entries())) or "no functions yet"
+        log.info("node %s serves %s through %s", name, functions, self._address)
+
+    def _turned(self, error: EasyRemoteError) -> None:
+        """The gateway will not have us: trying again would not help."""
+        node = self._node
+        node._failure = error
+        node._connected.clear()
+        log.error("%s", error)
+        self._loop.create_task(self._driver.close())
+        node._stopped.set()
+
+    async def _connect(self) -> Link:
+        try:
+            link = await connect(self._address, timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+        except LinkError as error:
+            if not self._told_unreachable:
+                self._told_unreachable = True
+                log.warning("%s; still trying", error)
+            raise
+        self._told_unreachable = False
+        return link
+
+    # ---- the card
+
+    def _rotate_prekey(self) -> None:
+        """A fresh prekey: what was sealed to one before the last can be opened by nobody any more."""
+        self._prekeys.rotate(os.urandom)
+        self._rotation = self._loop.call_later(PREKEY_SECONDS, self._rotate_prekey)
+        if self._node._connected.is_set():
+            self._show_card()
+
+    def _show_card(self) -> None:
+        node = self._node
+        self._card_number += 1
+        prekey = self._prekeys.current
+        card = encode_card(
+            NodeCard(
+                endpoint=self._endpoint,
+                name=node._name,
+                number=self._card_number,
+                prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+                functions=node._registry.cards(),
+                facts=self._facts,
+                labels=node._labels,
+                capabilities=node._capabilities,
+                max_value_bytes=node._max_value_bytes,
+                capacity=node._capacity,
+            )
+        )
+        self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+
+
+def _check_name(name: str) -> str:
+    if (
+        not isinstance(name, str)
+        or not name
+        or len(name) > 64
+        or not name.isprintable()
+        or set(name) & set(" */\\'\"")
+    ):
+        raise UsageError(
+            f"a node's name is 1 to 64 printable characters without blanks, quotes, slashes or '*', not {name!r}"
+        )
+    return name
+
+
+def _machine_name() -> str:
+    name = socket.gethostname().split(".")[0].lower()
+    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:48]
+    return kept or "node"

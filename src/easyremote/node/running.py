@@ -1,0 +1,82 @@
+"""What the executor remembers of a call while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+import msgspec
+
+from easyremote.node.calls import CurrentCall
+from easyremote.node.credit import Credit
+from easyremote.node.registry import Entry
+from easyremote.node.threads import Pace
+from easyremote.protocol.effects import Start, Value
+from easyremote.protocol.events import CallKey
+
+__all__ = ["Adopt", "Chore", "Running"]
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """A plain function returned something that must be awaited: it goes on as a task on the loop."""
+
+    work: Coroutine[Any, Any, Any] | AsyncIterator[Any]
+
+
+class Running(CurrentCall):
+    """A call from start to end."""
+
+    __slots__ = (
+        "arguments",
+        "context",
+        "credit",
+        "entry",
+        "iterator",
+        "key",
+        "pace",
+        "run_in_thread",
+        "task",
+    )
+
+    def __init__(self, run_in_thread: Callable[[Running], None], entry: Entry, start: Start) -> None:
+        self.call_id = start.call_id
+        self.function = start.function
+        self.caller = start.key[0]
+        self.timeout_seconds = start.timeout
+        self._stopped = ""
+        self.run_in_thread = run_in_thread
+        self.entry = entry
+        self.pace = entry.pace if not start.window else Pace()  # a stream may wait for its reader
+        self.key: CallKey = start.key
+        self.arguments: Value | bytes = start.arguments
+        self.credit = Credit(start.window) if start.window else None
+        self.task: asyncio.Task[None] | None = None
+        self.context: contextvars.Context | None = None
+        self.iterator: Iterator[Any] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no answer is wanted any more."""
+        return self._stopped != ""
+
+    def stop(self, reason: str) -> None:
+        """Want no answer any more; a thread that asks is told."""
+        self._stopped = reason
+        if self.credit is not None:
+            self.credit.end()
+
+    def run(self) -> None:
+        """A worker thread's part."""
+        self.run_in_thread(self)
+
+
+class Chore:
+    """Something other than a call, done in a worker thread."""
+
+    __slots__ = ("pace", "run")
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.pace = Pace()
+        self.run = run

@@ -1,0 +1,241 @@
+"""The life of one call at its caller, as a table, and what it ends with when it ends badly.
+
+::
+
+    waiting ──chosen──▶ asked ──value, fault, end──▶ settled
+       ▲                  │
+       └─refused, lost────┘        and from anywhere: timed out, cancelled ──▶ settled
+
+A call settles exactly once; what arrives later is dropped. It goes back to waiting only when it surely
+has not run, or when its function is idempotent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from difflib import get_close_matches
+
+from easyremote.errors import (
+    ArgumentError,
+    BusyError,
+    CallCancelledError,
+    CallTimeoutError,
+    EasyRemoteError,
+    EncodeError,
+    NodeLostError,
+    RefusedError,
+    UnknownFunctionError,
+    UnknownNodeError,
+    ValueTooLargeError,
+    remote_error,
+)
+from easyremote.protocol.channel import Channel
+from easyremote.protocol.directory import NodeView
+from easyremote.protocol.effects import Value
+from easyremote.protocol.events import CallRequested
+from easyremote.protocol.machine import NEVER
+from easyremote.wire.bundle import Fault, Refuse
+
+ATTEMPTS_MAX = 3
+
+
+class Call:
+    """One question and its one answer, at the caller."""
+
+    __slots__ = (
+        "asked_at",
+        "attempts",
+        "body",
+        "channel",
+        "deadline",
+        "ended",
+        "excluded",
+        "fault",
+        "function",
+        "load",
+        "node",
+        "number",
+        "patient_until",
+        "request",
+        "retry_at",
+        "started",
+        "stream",
+        "taken",
+        "view",
+    )
+
+    def __init__(self, request: CallRequested, function: str, node: str | None, now: float) -> None:
+        self.request = request
+        self.number = request.call
+        self.function = function
+        self.node = node
+        self.deadline = NEVER if request.timeout is None else now + request.timeout
+        self.patient_until = now + request.patience
+        self.retry_at = NEVER
+        self.attempts = 0
+        self.excluded: set[bytes] = set()
+        self.view: NodeView | None = None
+        self.channel: Channel | None = None
+        self.asked_at = now
+        self.body = 0
+        self.load = 0
+        self.stream: deque[Awaited] | None = None
+        self.started = False
+        self.ended = False
+        self.fault: EasyRemoteError | None = None
+        self.taken = 0
+
+    @property
+    def id(self) -> str:
+        """The call's id as people see it."""
+        return call_text(self.number)
+
+    @property
+    def node_name(self) -> str | None:
+        """The node that has the call, or the one it is meant for."""
+        return self.view.card.name if self.view is not None else self.node
+
+
+class Awaited:
+    """An item of a stream in its place; its value may still be on the way."""
+
+    __slots__ = ("cost", "value")
+
+    def __init__(self, value: Value | None, cost: int) -> None:
+        self.value = value
+        self.cost = cost
+
+
+def call_text(number: int) -> str:
+    """A call's number as the id that people see."""
+    return f"{number:016x}"
+
+
+def fault_error(call: Call, fault: Fault) -> EasyRemoteError:
+    """The error a caller sees for what a node reported."""
+    node, where = call.node_name, _where(call)
+    match fault.kind:
+        case "argument":
+            return ArgumentError(fault.message, **where)
+        case "encoding":
+            return EncodeError(
+                f"{call.function!r} on {node!r} ran, but its result cannot be sent: {fault.message}"
+            )
+        case "timeout":
+            return CallTimeoutError(
+                f"{call.function!r} on {node!r} was stopped there: {fault.message}", **where
+            )
+        case "cancelled":
+            return CallCancelledError(
+                f"{call.function!r} on {node!r} was cancelled: {fault.message}", **where
+            )
+        case "unknown":
+            return UnknownFunctionError(f"node {node!r} stopped serving {call.function!r} before it ran")
+    return remote_error(
+        fault.type_name,
+        fault.message,
+        fault.traceback,
+        builtin=fault.builtin,
+        function=call.function,
+        node=node or "",
+        call_id=call.id,
+    )
+
+
+def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
+    """The error for a refusal that trying elsewhere would not mend."""
+    node, where = call.node_name, _where(call)
+    match refuse.reason:
+        case "too_large":
+            return ValueTooLargeError(
+                f"the arguments of {call.function!r} take {_size(call.request.arguments):,} bytes; node {node!r} "
+                f"takes at most {refuse.limit_bytes:,} bytes a value. Send less at a time, or raise "
+                f"max_value_bytes= at the node"
+            )
+        case "unknown":
+            known = call.view.functions if call.view is not None else {}
+            return UnknownFunctionError(
+                f"node {node!r} serves no function {call.function!r}{near(call.function, known)}"
+            )
+        case "busy":
+            return BusyError(
+                f"{call.function!r}: every node that offers it is full, and stayed so for "
+                f"{call.request.patience:g} s. Try again later, or add a node",
+                **where,
+            )
+        case "repeated":
+            return NodeLostError(
+                f"{call.function!r} had been taken by node {node!r} in a session that broke; its answer is lost. "
+                "It was not run again",
+                **where,
+            )
+    return RefusedError(
+        f"node {node!r} refused {call.function!r} ({refuse.reason}): {refuse.message}", **where
+    )
+
+
+def lost_error(call: Call, *, accepted: bool) -> NodeLostError:
+    """The error for a call whose node is gone."""
+    state = (
+        "had accepted the call; it may have run in part"
+        if accepted
+        else "had not confirmed the call; it may or may not have started"
+    )
+    return NodeLostError(
+        f"node {call.node_name!r} is gone and {state}. {call.function!r} was not run again elsewhere: "
+        "register it with idempotent=True if that is safe, or call it again yourself",
+        **_where(call),
+    )
+
+
+def timeout_error(call: Call) -> CallTimeoutError:
+    """The error for a call whose time was up here."""
+    seconds = call.request.timeout or 0.0
+    if call.view is None:
+        return CallTimeoutError(
+            f"{call.function!r} was not started: no node could take it within {seconds:g} s. "
+            "Run `easynet nodes` to see who is there",
+            **_where(call),
+        )
+    return CallTimeoutError(
+        f"{call.function!r} on {call.node_name!r} did not answer within {seconds:g} s; it was told to stop",
+        **_where(call),
+    )
+
+
+def unknown_function_error(function: str, known: set[str], nodes: int) -> UnknownFunctionError:
+    """The error for a name nobody offers."""
+    if not nodes:
+        return UnknownFunctionError(
+            f"no node offers {function!r}: no node is connected to the gateway. Start one with "
+            "`easynet node FILE.py`, or node.serve()"
+        )
+    return UnknownFunctionError(
+        f"no node offers {function!r}{near(function, known)}. Run `easynet functions` to see what there is"
+    )
+
+
+def unknown_node_error(node: str, known: set[str]) -> UnknownNodeError:
+    """The error for a node nobody knows."""
+    return UnknownNodeError(
+        f"no node called {node!r} is connected{near(node, known)}. Run `easynet nodes` to see who is there"
+    )
+
+
+def near(name: str, known: object) -> str:
+    """A clause that names what may have been meant; empty when nothing is close."""
+    names = [str(one) for one in known] if isinstance(known, (set, dict, list)) else []
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, bytes) else int(getattr(value, "size", 0))
+
+
+class _Where(dict[str, str | None]):
+    """Function, node and call id, as keyword arguments of a CallError."""
+
+
+def _where(call: Call) -> _Where:
+    return _Where(function=call.function, node=call.node_name, call_id=call.id)

@@ -1,0 +1,436 @@
+"""The caller's machine: chooses a node for each call, asks it, and settles the call once.
+
+It never runs anything and never decodes a value; it does not know what links are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from easyremote.errors import EasyRemoteError, HandshakeError, NodeLostError, ValueTooLargeError
+from easyremote.protocol.call import (
+    ATTEMPTS_MAX,
+    Awaited,
+    Call,
+    fault_error,
+    lost_error,
+    refusal_error,
+    timeout_error,
+    unknown_function_error,
+    unknown_node_error,
+)
+from easyremote.protocol.channel import Channel
+from easyremote.protocol.directory import Directory, NodeView
+from easyremote.protocol.effects import Answered, Delivered, Effect, Faulted, Finished, Notice, Value
+from easyremote.protocol.events import CallRequested
+from easyremote.protocol.machine import NEVER
+from easyremote.protocol.sessions import Sessions
+from easyremote.schedule.candidates import Candidate
+from easyremote.schedule.decision import decide
+from easyremote.schedule.requirements import Requirement
+from easyremote.trust.handshake import PublicPrekey
+from easyremote.wire.bundle import (
+    EMPTY,
+    Cancel,
+    End,
+    Fault,
+    Invoke,
+    Item,
+    Message,
+    Refuse,
+    Result,
+    Window,
+)
+from easyremote.wire.limits import INLINE_BYTES, ITEM_OVERHEAD_BYTES, STREAM_WINDOW_BYTES
+
+BUSY_WAIT_SECONDS = 0.02
+BUSY_WAIT_SECONDS_MAX = 1.0
+
+
+class Caller:
+    """All calls of one device that are not settled."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        directory: Directory,
+        dice: Callable[[], float],
+        *,
+        max_value_bytes: int,
+    ) -> None:
+        self._sessions = sessions
+        self._directory = directory
+        self._dice = dice
+        self._max_value_bytes = max_value_bytes
+        self._calls: dict[int, Call] = {}
+        self._waiting: dict[int, Call] = {}
+        self._bodies: dict[tuple[int, int], tuple[Call, Awaited | None]] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._requirements: dict[str, Requirement] = {}
+        self.late = 0
+        """Answers that came after their call was settled, since the start."""
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def wake_at(self) -> float:
+        """When the next deadline or retry is due."""
+        return self._timers[0][0] if self._timers else NEVER
+
+    # ---- the program's side
+
+    def request(self, request: CallRequested, now: float) -> list[Effect]:
+        """A call is wanted."""
+        node, function = request.node, request.function
+        if node is None and "." in function:
+            node, _, function = function.rpartition(".")
+        call = Call(request, function, node, now)
+        self._calls[call.number] = call
+        if call.deadline < NEVER:
+            self._set_timer(call.deadline, call)
+        return self._place(call, now)
+
+    def cancel(self, number: int) -> list[Effect]:
+        """The answer is no longer wanted."""
+        call = self._calls.get(number)
+        if call is not None:
+            self._abandon(call)
+        return []
+
+    def taken(self, number: int, size: int) -> list[Effect]:
+        """The program consumed items; tell the node once that is worth a message."""
+        call = self._calls.get(number)
+        if call is not None:
+            call.taken += size
+            if call.channel is not None and call.taken >= STREAM_WINDOW_BYTES // 2 and not call.ended:
+                call.channel.say(Window(number, call.taken))
+                call.taken = 0
+        return []
+
+    # ---- choosing
+
+    def _place(self, call: Call, now: float) -> list[Effect]:
+        """Find a node and ask it; or wait; or fail."""
+        view: NodeView | None
+        if call.node is not None:
+            view = self._directory.named(call.node)
+            if view is None or not view.present:
+                return self._wait_for_news(call, now)
+        else:
+            candidates = self._directory.offering(call.function)
+            if not candidates:
+                return self._wait_for_news(call, now)
+            if call.excluded:
+                candidates = [one for one in candidates if one.endpoint not in call.excluded]
+                if not candidates:
+                    return self._wait_for_room(call, now)
+            if not self._directory.synced:
+                return self._wait_for_news(call, now)
+            chosen = candidates[0]
+            if len(candidates) > 1 or call.request.requirement is not None:
+                try:
+                    chosen = self._choose(call, candidates, now)
+                except EasyRemoteError as error:
+                    return self._fault(call, error)
+            view = self._directory.nodes[chosen.endpoint]
+        if not self._directory.synced:
+            return self._wait_for_news(call, now)
+        return self._ask(call, view, now)
+
+    def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
+        requirement = call.request.requirement or self._requirements.get(call.function)
+        if requirement is None:
+            requirement = self._requirements[call.function] = Requirement(function=call.function)
+        policy = call.request.policy
+        return decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen
+
+    def _wait_for_news(self, call: Call, now: float) -> list[Effect]:
+        """No such node is present; it may be that it soon is."""
+        directory = self._directory
+        hope = not directory.synced
+        if not hope:
+            view = directory.named(call.node) if call.node is not None else None
+            hope = view is not None if call.node is not None else directory.missing_offers(call.function)
+        if hope:
+            self._waiting[call.number] = call
+            return []
+        if call.node is not None:
+            return self._fault(call, unknown_node_error(call.node, {view.card.name for view in directory}))
+        present = sum(1 for _ in directory)
+        return self._fault(call, unknown_function_error(call.function, directory.function_names(), present))
+
+    def _wait_for_room(self, call: Call, now: float) -> list[Effect]:
+        """Everyone refused for now: try again a little later, each time a little later still."""
+        pause = min(BUSY_WAIT_SECONDS * 2 ** min(call.attempts, 10), BUSY_WAIT_SECONDS_MAX)
+        call.retry_at = now + pause * (0.5 + self._dice())
+        call.excluded.clear()
+        self._set_timer(call.retry_at, call)
+        return []
+
+    def _ask(self, call: Call, view: NodeView, now: float) -> list[Effect]:
+        prekey = view.card.prekey
+        try:
+            channel = self._sessions.to(
+                view.card.endpoint,
+                PublicPrekey(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+                now,
+            )
+        except HandshakeError as error:
+            return self._fault(call, error)
+        call.view, call.channel, call.asked_at = view, channel, now
+        call.attempts += 1
+        call.load = view.candidate.sent()
+        request = call.request
+        timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
+        window = STREAM_WINDOW_BYTES if request.stream else 0
+        data = request.arguments
+        if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
+            channel.say(
+                Invoke(call.number, call.function, Raw(data), 0, 0, timeout, window),
+                len(data) + len(call.function) + 32,
+            )
+        else:
+            call.body = channel.number_body()
+            size = len(data) if isinstance(data, bytes) else data.size
+            channel.say(Invoke(call.number, call.function, EMPTY, call.body, size, timeout, window), 64)
+            channel.send_body(call.body, data)
+        return []
+
+    def channels(self) -> set[Channel]:
+        """The channels on which answers are awaited."""
+        return {call.channel for call in self._calls.values() if call.channel is not None}
+
+    def retry_waiting(self, now: float) -> list[Effect]:
+        """The directory changed: calls that waited for news may go on."""
+        if not self._waiting:
+            return []
+        waiting, self._waiting = self._waiting, {}
+        effects: list[Effect] = []
+        for call in waiting.values():
+            effects += self._place(call, now)
+        return effects
+
+    # ---- the node's side
+
+    def take(self, channel: Channel, message: Message, now: float) -> list[Effect]:
+        """A message about one of our calls."""
+        call = self._calls.get(message.call)  # type: ignore[union-attr]
+        if call is None or call.channel is not channel or call.ended:
+            self.late += 1
+            if isinstance(message, (Result, Item)) and message.body:
+                channel.refuse_body(message.body)
+            return []
+        if isinstance(message, Result):
+            if message.body:
+                return self._expect(call, channel, message, None)
+            return self._answer(call, message.value, now)
+        if isinstance(message, Item):
+            return self._take_item(call, channel, message)
+        if isinstance(message, End):
+            call.ended = True
+            return [] if call.stream else self._finish(call, now)
+        if isinstance(message, Fault):
+            error = fault_error(call, message)
+            if call.stream:  # items before it are still on their way, and go first
+                call.ended, call.fault = True, error
+                return []
+            return self._fault(call, error)
+        if isinstance(message, Refuse):
+            return self._refused(call, message, now)
+        return []
+
+    def take_body(self, channel: Channel, number: int, data: bytearray, now: float) -> list[Effect]:
+        """A large body is whole."""
+        found = self._bodies.pop((channel.session.id, number), None)
+        if found is None:
+            return []
+        call, awaited = found
+        if call.number not in self._calls:
+            return []
+        if awaited is None:
+            return self._answer(call, data, now)
+        awaited.value = data
+        effects = self._flush_stream(call)
+        if call.ended and not call.stream:
+            effects += self._finish(call, now) if call.fault is None else self._fault(call, call.fault)
+        return effects
+
+    def _take_item(self, call: Call, channel: Channel, item: Item) -> list[Effect]:
+        call.started = True
+        if item.body:
+            awaited = Awaited(None, item.size + ITEM_OVERHEAD_BYTES)
+            effects = self._expect(call, channel, item, awaited)
+            if not effects:
+                call.stream = deque() if call.stream is None else call.stream
+                call.stream.append(awaited)
+            return effects
+        cost = memoryview(item.value).nbytes + ITEM_OVERHEAD_BYTES
+        if call.stream:
+            call.stream.append(Awaited(item.value, cost))
+            return []
+        return [Delivered(call.number, item.value, cost)]
+
+    def _flush_stream(self, call: Call) -> list[Effect]:
+        effects: list[Effect] = []
+        while call.stream and call.stream[0].value is not None:
+            awaited = call.stream.popleft()
+            if awaited.value is not None:
+                effects.append(Delivered(call.number, awaited.value, awaited.cost))
+        return effects
+
+    def _expect(
+        self, call: Call, channel: Channel, message: Result | Item, awaited: Awaited | None
+    ) -> list[Effect]:
+        if message.size > self._max_value_bytes:
+            channel.refuse_body(message.body)
+            error = ValueTooLargeError(
+                f"{call.function!r} on {call.node_name!r} gave a value of {message.size:,} bytes; this client takes "
+                f"at most {self._max_value_bytes:,} bytes a value. Raise max_value_bytes= of the client"
+            )
+            channel.say(Cancel(call.number))
+            return self._fault(call, error)
+        channel.expect_body(message.body, message.size)
+        self._bodies[channel.session.id, message.body] = (call, awaited)
+        return []
+
+    def _refused(self, call: Call, refuse: Refuse, now: float) -> list[Effect]:
+        self._drop_arguments(call)
+        effects: list[Effect] = [Notice("refused", call.number, refuse.reason)]
+        elsewhere = call.node is None
+        if refuse.reason == "busy" and now < call.patient_until:
+            self._leave(call, exclude=elsewhere)
+            return effects + (self._place(call, now) if elsewhere else self._wait_for_room(call, now))
+        if refuse.reason in ("draining", "unknown") and elsewhere and call.attempts <= ATTEMPTS_MAX:
+            others = self._directory.offering(call.function)
+            gone = call.view.card.endpoint if call.view is not None else b""
+            if any(one.endpoint != gone and one.endpoint not in call.excluded for one in others):
+                self._leave(call, exclude=True)
+                return effects + self._place(call, now)
+        return effects + self._fault(call, refusal_error(call, refuse))
+
+    # ---- nodes that go
+
+    def node_lost(self, view: NodeView, now: float) -> list[Effect]:
+        """A node is gone for good: move what surely did not run there, fail the rest."""
+        effects: list[Effect] = []
+        for call in [one for one in self._calls.values() if one.view is view]:
+            effects += self._lost(call, now)
+        for channel in self._sessions:
+            if channel.peer == view.card.endpoint:
+                self._sessions.close(channel)
+        return effects + self.retry_waiting(now)
+
+    def session_reset(self, channel: Channel, now: float) -> list[Effect]:
+        """The node does not know our session: ask again, under the same numbers, in a fresh one.
+
+        The node remembers the calls it took by caller and number, so what did reach it is not run again.
+        """
+        self._sessions.close(channel)
+        effects: list[Effect] = []
+        unsure = {m.call for m in channel.unacknowledged() + channel.unsent() if isinstance(m, Invoke)}
+        for call in [one for one in self._calls.values() if one.channel is channel]:
+            view = call.view
+            if call.number in unsure and call.attempts <= ATTEMPTS_MAX and view is not None:
+                self._leave(call)
+                effects += self._ask(call, view, now)
+            else:
+                effects += self._fault(call, lost_error(call, accepted=call.number not in unsure))
+        return effects
+
+    def _lost(self, call: Call, now: float) -> list[Effect]:
+        channel, view = call.channel, call.view
+        if channel is None or view is None:
+            return []
+        never = any(isinstance(m, Invoke) and m.call == call.number for m in channel.unsent())
+        unsure = any(isinstance(m, Invoke) and m.call == call.number for m in channel.unacknowledged())
+        card = view.functions.get(call.function)
+        idempotent = card is not None and card.idempotent and not call.started
+        elsewhere = call.node is None and bool(self._directory.offering(call.function))
+        if (never or idempotent) and elsewhere and call.attempts <= ATTEMPTS_MAX:
+            self._leave(call, exclude=True)
+            return [Notice("moved", call.number, view.card.name), *self._place(call, now)]
+        if never:
+            return self._fault(
+                call,
+                NodeLostError(
+                    f"node {view.card.name!r} is gone before {call.function!r} reached it; it has not run",
+                    function=call.function,
+                    node=view.card.name,
+                    call_id=call.id,
+                ),
+            )
+        return self._fault(call, lost_error(call, accepted=not unsure))
+
+    # ---- settling
+
+    def _answer(self, call: Call, value: Value, now: float) -> list[Effect]:
+        self._measure(call, now)
+        self._forget(call)
+        return [Answered(call.number, value)]
+
+    def _measure(self, call: Call, now: float) -> None:
+        if call.view is not None:
+            call.view.candidate.answered(call.function, now - call.asked_at, load=call.load, now=now)
+            call.view = call.channel = None
+
+    def _finish(self, call: Call, now: float) -> list[Effect]:
+        self._forget(call)
+        return [Finished(call.number)]
+
+    def _fault(self, call: Call, error: EasyRemoteError) -> list[Effect]:
+        self._forget(call)
+        return [Faulted(call.number, error)]
+
+    def _abandon(self, call: Call) -> None:
+        if call.channel is not None:
+            self._drop_arguments(call)
+            call.channel.say(Cancel(call.number))
+        self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        del self._calls[call.number]
+        self._waiting.pop(call.number, None)
+        self._leave(call)
+
+    def _leave(self, call: Call, *, exclude: bool = False) -> None:
+        """Take the call away from the node that has it."""
+        if call.view is not None:
+            call.view.candidate.dropped()
+            if exclude:
+                call.excluded.add(call.view.card.endpoint)
+            call.view = call.channel = None
+
+    def _drop_arguments(self, call: Call) -> None:
+        if call.body and call.channel is not None:
+            call.channel.drop_body(call.body)
+            call.body = 0
+
+    # ---- time
+
+    def wake(self, now: float) -> list[Effect]:
+        """Deadlines that have passed, retries that are due."""
+        effects: list[Effect] = []
+        while self._timers and self._timers[0][0] <= now:
+            _, number = heapq.heappop(self._timers)
+            call = self._calls.get(number)
+            if call is None:
+                continue
+            if call.deadline <= now:
+                error = timeout_error(call)
+                self._abandon(call)
+                effects.append(Faulted(number, error))
+            elif call.retry_at <= now:
+                call.retry_at = NEVER
+                effects += self._place(call, now)
+        return effects
+
+    def _set_timer(self, when: float, call: Call) -> None:
+        heapq.heappush(self._timers, (when, call.number))
+        if len(self._timers) > 2 * len(self._calls) + 1024:  # mostly settled calls: leave those out
+            self._timers = [timer for timer in self._timers if timer[1] in self._calls]
+            heapq.heapify(self._timers)

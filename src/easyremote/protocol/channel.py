@@ -1,0 +1,379 @@
+"""One session as a reliable, ordered stream of bundles over links that may lose, repeat and reorder.
+
+Frames of the ordered space are numbered by the session's counter, kept until acknowledged, and resent
+byte for byte; the receiver takes them in order, once. So whatever stands above may think of a peer as
+a pipe: a call asked twice for still runs once, a stream has no gap and no repeat. An acknowledgement
+of the frame that carried an ``Invoke`` also says that the node took the call, unless it refuses it.
+
+Nothing here grows without bound: unacknowledged bytes by the window, frames held out of order by number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from easyremote.errors import RemoteProtocolError, ReplayError
+from easyremote.protocol.machine import NEVER
+from easyremote.trust.session import Session
+from easyremote.wire.bundle import (
+    LOOSE,
+    ORDERED,
+    Bundle,
+    Message,
+    Part,
+    Sealed,
+    decode_bundle,
+    encode_bundle,
+    write_sealed,
+)
+from easyremote.wire.frame import Pieces
+from easyremote.wire.limits import BUNDLE_BYTES, PART_BYTES, WINDOW_BYTES
+from easyremote.wire.values import Segments
+
+ACK_DELAY_SECONDS = 0.025
+RESEND_SECONDS = 1.0
+RESEND_SECONDS_MAX = 8.0
+HELD_FRAMES_MAX = 512
+
+
+class Retained(msgspec.Struct):
+    """A frame sent and not yet acknowledged."""
+
+    counter: int
+    pieces: Pieces
+    size: int
+    messages: list[Message]
+    times_sent: int = 1
+    undelivered: bool = False
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A bundle whose turn it is, with its bulk segment still sealed."""
+
+    counter: int
+    messages: list[Message]
+    bulk: bytes | memoryview | None
+
+
+class _Body:
+    """A large body on its way out."""
+
+    __slots__ = ("data", "number", "offset", "size")
+
+    def __init__(self, number: int, data: bytes | Segments) -> None:
+        self.number, self.data, self.offset = number, data, 0
+        self.size = len(data) if isinstance(data, bytes) else data.size
+
+    def cut(self) -> tuple[Part, bytes | memoryview]:
+        length = min(PART_BYTES, self.size - self.offset)
+        part = Part(self.number, self.offset, length)
+        if isinstance(self.data, bytes):
+            bulk: bytes | memoryview = memoryview(self.data)[self.offset : self.offset + length]
+        else:
+            bulk = self.data.slice(self.offset, length)
+        self.offset += length
+        return part, bulk
+
+
+class _Sink:
+    """A large body on its way in."""
+
+    __slots__ = ("buffer", "missing")
+
+    def __init__(self, size: int) -> None:
+        self.buffer = bytearray(size)
+        self.missing = size
+
+
+class Channel:
+    """The conversation with one peer under one session.
+
+    A channel that has something to do, now or later, stands in ``active``; the others cost nothing.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        peer: bytes,
+        now: float,
+        *,
+        handshake: bytes | None = None,
+        active: dict[Channel, None] | None = None,
+    ) -> None:
+        self._active = {} if active is None else active
+        self.session = session
+        self.peer = peer
+        self.opened_at = now
+        self.heard_at = now
+        self.peer_load = 0
+        self.bundled = 0
+        self.absent_since = NEVER
+        self.established = handshake is None
+        self.wake_at = NEVER
+        self._handshake = handshake
+        # going out
+        self._outbox: list[Message] = []
+        self._sizes: list[int] = []
+        self._outbox_bytes = 0
+        self._bodies: deque[_Body] = deque()
+        self._body_number = 0
+        self._probe = False
+        self._retained: deque[Retained] = deque()
+        self._retained_bytes = 0
+        self._resend: deque[Retained] = deque()
+        self._sent = 0
+        self._acked = 0
+        self._recover_until = 0
+        self._resend_seconds = RESEND_SECONDS
+        self._resend_at = NEVER
+        # coming in
+        self._expected = 0
+        self._held: dict[int, tuple[Bundle, bytes | memoryview | None]] = {}
+        self._ack_at = NEVER
+        self._bulk_unacked = 0
+        self._sinks: dict[int, _Sink] = {}
+
+    # ---- going out
+
+    def say(self, message: Message, size: int = 32) -> None:
+        """Queue a message; ``size`` is about what it takes on the wire, in bytes."""
+        self._active[self] = None
+        self._outbox.append(message)
+        self._sizes.append(size)
+        self._outbox_bytes += size
+
+    def number_body(self) -> int:
+        """The number for the next large body; the message that names it goes before it."""
+        self._body_number += 1
+        return self._body_number
+
+    def send_body(self, number: int, data: bytes | Segments) -> None:
+        """Queue a large body, to be sent in parts as the window allows."""
+        self._active[self] = None
+        self._bodies.append(_Body(number, data))
+
+    def drop_body(self, number: int) -> None:
+        """Send no more of this body: the peer does not want it."""
+        self._bodies = deque(body for body in self._bodies if body.number != number)
+
+    def probe(self) -> None:
+        """Send something that must be acknowledged, to learn whether the peer is still there."""
+        self._active[self] = None
+        self._probe = True
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits to be sent or acknowledged."""
+        return not (self._outbox or self._bodies or self._retained or self._probe)
+
+    def ready(self, now: float) -> bool:
+        """Whether ``pull`` would give something."""
+        if self._resend or self._ack_at <= now:
+            return True
+        if self._outbox or self._probe:
+            return self._retained_bytes < 2 * WINDOW_BYTES
+        return bool(self._bodies) and self._retained_bytes < WINDOW_BYTES
+
+    def pull(self, now: float, load: int, budget: int) -> list[Pieces]:
+        """Sealed frames to send now, of about ``budget`` bytes in all."""
+        frames: list[Pieces] = []
+        while self._resend and budget > 0:
+            retained = self._resend.popleft()
+            if retained.counter >= self._acked:
+                retained.times_sent += 1
+                retained.undelivered = False
+                frames.append(retained.pieces)
+                budget -= retained.size
+        while budget > 0:
+            messages = self._take_messages()
+            bulk = None
+            # a part never overtakes the message that announces its body
+            if self._bodies and not self._outbox and self._retained_bytes < WINDOW_BYTES:
+                body = self._bodies[0]
+                part, bulk = body.cut()
+                messages.append(part)
+                self._bodies.popleft()
+                if body.offset < body.size:
+                    self._bodies.append(body)  # bodies take turns
+            if not messages and not self._probe:
+                break
+            self._probe = False
+            pieces, size = self._seal(messages, bulk, now, load)
+            frames.append(pieces)
+            budget -= size
+        if not frames and self._ack_at <= now:
+            frames.append(self._loose_ack(load))
+        if frames:
+            self._ack_at = NEVER
+            self._bulk_unacked = 0
+            self._reckon()
+        return frames
+
+    def _take_messages(self) -> list[Message]:
+        if not self._outbox or self._retained_bytes >= 2 * WINDOW_BYTES:
+            return []
+        if self._outbox_bytes <= BUNDLE_BYTES:
+            messages, self._outbox, self._sizes, self._outbox_bytes = self._outbox, [], [], 0
+            return messages
+        taken = total = 0
+        for size in self._sizes:
+            if taken and total + size > BUNDLE_BYTES:
+                break
+            total += size
+            taken += 1
+        messages = self._outbox[:taken]
+        del self._outbox[:taken], self._sizes[:taken]
+        self._outbox_bytes -= total
+        return messages
+
+    def _seal(
+        self, messages: list[Message], bulk: bytes | memoryview | None, now: float, load: int
+    ) -> tuple[Pieces, int]:
+        plain = encode_bundle(self._expected, load, messages)
+        counter, bundle, sealed_bulk = self.session.seal(ORDERED, plain, bulk)
+        handshake = None if self.established else self._handshake
+        pieces = write_sealed(self.session.id, counter, ORDERED, bundle, sealed_bulk, handshake)
+        size = len(bundle) + (len(sealed_bulk) if sealed_bulk is not None else 0)
+        self._retained.append(Retained(counter, pieces, size, messages))
+        self._retained_bytes += size
+        self._sent = counter + 1
+        self.bundled += len(messages)
+        if self._resend_at == NEVER:
+            self._resend_at = now + self._resend_seconds
+        return pieces, size
+
+    def _loose_ack(self, load: int) -> Pieces:
+        plain = encode_bundle(self._expected, load, [])
+        counter, bundle, _ = self.session.seal(LOOSE, plain)
+        return write_sealed(self.session.id, counter, LOOSE, bundle)
+
+    # ---- coming in
+
+    def receive(self, sealed: Sealed, now: float) -> list[Opened]:
+        """Open a frame; return the bundles whose turn has come, in order.
+
+        Raises:
+            SealError: The frame does not open; it is as if it had never come.
+            RemoteProtocolError: It opens, but what it says breaks the protocol.
+        """
+        if sealed.space == ORDERED and sealed.counter < self._expected:
+            self._owe_ack(now)  # a repeat: our acknowledgement was lost
+            return []
+        if sealed.counter > self._expected + HELD_FRAMES_MAX and sealed.space == ORDERED:
+            return []  # too far ahead to hold: it will be resent
+        try:
+            bundle = decode_bundle(self.session.open(sealed.space, sealed.counter, sealed.bundle))
+        except ReplayError:
+            self._owe_ack(now)
+            return []
+        if self.absent_since < NEVER:
+            self.resend_all(now)
+        self.heard_at, self.established = now, True
+        self.peer_load = bundle.load
+        if bundle.ack > self._acked:
+            self._acknowledge(bundle.ack, now)
+        if sealed.space != ORDERED:
+            return []
+        if sealed.bulk is not None:
+            self._bulk_unacked += len(sealed.bulk)
+        self._owe_ack(now, at_once=self._bulk_unacked >= WINDOW_BYTES // 4)
+        if sealed.counter > self._expected:
+            self._held[sealed.counter] = (bundle, sealed.bulk)
+            self._owe_ack(now, at_once=True)
+            return []
+        opened = [Opened(sealed.counter, bundle.messages, sealed.bulk)]
+        self._expected += 1
+        while self._held and self._expected in self._held:
+            bundle, bulk = self._held.pop(self._expected)
+            opened.append(Opened(self._expected, bundle.messages, bulk))
+            self._expected += 1
+        return opened
+
+    def expect_body(self, number: int, size: int) -> None:
+        """Make room for a large body that was announced."""
+        self._sinks[number] = _Sink(size)
+
+    def refuse_body(self, number: int) -> None:
+        """Forget a body that was expected; its parts are dropped unopened."""
+        self._sinks.pop(number, None)
+
+    def place(self, part: Part, opened: Opened) -> bytearray | None:
+        """Open a bulk segment into its body; the body, when that made it whole."""
+        sink = self._sinks.get(part.body)
+        if sink is None:
+            return None
+        end = part.offset + part.length
+        if opened.bulk is None or part.offset < 0 or part.length <= 0 or end > len(sink.buffer):
+            raise RemoteProtocolError(
+                f"a part claims bytes {part.offset} to {end} of a body of {len(sink.buffer)} bytes"
+            )
+        with memoryview(sink.buffer) as view:
+            self.session.open_bulk(opened.counter, opened.bulk, view[part.offset : end])
+        sink.missing -= part.length
+        if sink.missing > 0:
+            return None
+        del self._sinks[part.body]
+        return sink.buffer
+
+    def _owe_ack(self, now: float, *, at_once: bool = False) -> None:
+        self._ack_at = min(self._ack_at, now if at_once else now + ACK_DELAY_SECONDS)
+        self._reckon()
+
+    def _acknowledge(self, ack: int, now: float) -> None:
+        if ack > self._sent:
+            raise RemoteProtocolError(f"acknowledged frame {ack - 1}, but only {self._sent} were sent")
+        self._acked = ack
+        retained = self._retained
+        while retained and retained[0].counter < ack:
+            self._retained_bytes -= retained.popleft().size
+        self._resend_seconds = RESEND_SECONDS
+        self._resend_at = now + RESEND_SECONDS if retained else NEVER
+        if retained and ack < self._recover_until:
+            self._resend.append(retained[0])
+        self._reckon()
+
+    # ---- breakage
+
+    def wake(self, now: float) -> None:
+        """Time has passed: resend the oldest frame if its acknowledgement is overdue."""
+        if now >= self._resend_at and self._retained:
+            if not self._resend:
+                self._resend.append(self._retained[0])
+                self._recover_until = self._sent
+            self._resend_seconds = min(self._resend_seconds * 2, RESEND_SECONDS_MAX)
+            self._resend_at = now + self._resend_seconds
+        self._reckon()
+
+    def resend_all(self, now: float) -> None:
+        """The link or the peer is back: send again all that is not acknowledged."""
+        self.absent_since = NEVER
+        self._resend = deque(self._retained)
+        self._resend_seconds = RESEND_SECONDS
+        self._resend_at = now + RESEND_SECONDS if self._retained else NEVER
+        self._reckon()
+
+    def undelivered(self, counter: int, now: float) -> None:
+        """The gateway could not hand over this frame: its peer is not there."""
+        self.absent_since = min(self.absent_since, now)
+        for retained in self._retained:
+            if retained.counter == counter:
+                retained.undelivered = retained.times_sent == 1
+                break
+
+    def unsent(self) -> list[Message]:
+        """Messages that surely never reached the peer."""
+        never = [m for retained in self._retained if retained.undelivered for m in retained.messages]
+        return never + self._outbox
+
+    def unacknowledged(self) -> list[Message]:
+        """Messages that may or may not have reached the peer."""
+        return [m for retained in self._retained if not retained.undelivered for m in retained.messages]
+
+    def _reckon(self) -> None:
+        self.wake_at = min(self._resend_at, self._ack_at)
+        if self.wake_at < NEVER or self._resend:
+            self._active[self] = None
+        elif not (self._outbox or self._bodies or self._probe):
+            self._active.pop(self, None)

@@ -1,0 +1,302 @@
+"""A device's machine: one attachment, and over it a caller, a worker, or both.
+
+It only hands things round: control frames to the attachment and the directory, sealed frames through
+the sessions to the caller or the worker. What each of them does is written in its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from easyremote.errors import RemoteProtocolError, SealError
+from easyremote.protocol.attachment import Attachment
+from easyremote.protocol.caller import Caller
+from easyremote.protocol.channel import Channel, Opened
+from easyremote.protocol.directory import Directory
+from easyremote.protocol.effects import Attached, CloseLink, Effect, Notice, Synced
+from easyremote.protocol.events import (
+    CallCancelled,
+    CallRequested,
+    CardChanged,
+    Done,
+    DrainStarted,
+    Ended,
+    Event,
+    Failed,
+    ItemsTaken,
+    LinkClosed,
+    LinkOpened,
+    Offered,
+    PacketReceived,
+    Stopped,
+    Withdrawn,
+    Woken,
+    Yielded,
+)
+from easyremote.protocol.machine import NEVER, Entropy
+from easyremote.protocol.sessions import Sessions
+from easyremote.protocol.worker import CALLS_MAX, Worker
+from easyremote.trust.handshake import Prekeys
+from easyremote.trust.identity import Identity
+from easyremote.wire.bundle import (
+    RESET,
+    Cancel,
+    Invoke,
+    Part,
+    Window,
+    read_head,
+    read_sealed,
+)
+from easyremote.wire.frame import Carry, Control, Pieces, carry
+from easyremote.wire.limits import MAX_PACKET_BYTES
+from easyremote.wire.messages import Advertise, Change, LoadReport, Snapshot, Undeliverable, Watch, decode
+
+HOUSEKEEPING_SECONDS = 60.0
+LOAD_REPORT_SECONDS = 0.5
+
+
+class Device:
+    """All of a device's protocol, without any I/O."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        endpoint: bytes,
+        *,
+        name: str,
+        role: str,
+        entropy: Entropy,
+        dice: Callable[[], float],
+        prekeys: Prekeys | None = None,
+        max_value_bytes: int,
+        capacity: int = CALLS_MAX,
+    ) -> None:
+        self.endpoint = endpoint
+        self.attachment = Attachment(identity, endpoint, name=name, role=role)
+        self.sessions = Sessions(identity, endpoint, entropy, prekeys)
+        self.directory = Directory()
+        self.caller = Caller(self.sessions, self.directory, dice, max_value_bytes=max_value_bytes)
+        self.worker: Worker | None = None
+        if prekeys is not None:
+            self.worker = Worker(self.sessions, max_value_bytes=max_value_bytes, capacity=capacity)
+        self._watching = role == "client"
+        self._load_sent: tuple[int, int] = (0, 0)
+        self._load_at = NEVER
+        self._tidy_at = NEVER
+
+    # ---- events
+
+    def handle(self, event: Event, now: float) -> Sequence[Effect]:
+        """Take one event; return what must be done about it."""
+        if isinstance(event, PacketReceived):
+            return self._packet(event, now)
+        if isinstance(event, CallRequested):
+            return self.caller.request(event, now)
+        if isinstance(event, (Done, Yielded, Failed, Ended, Stopped)):
+            return self.worker.answer(event, now) if self.worker is not None else []
+        if isinstance(event, Woken):
+            return self._wake(now)
+        if isinstance(event, ItemsTaken):
+            return self.caller.taken(event.call, event.size)
+        if isinstance(event, CallCancelled):
+            return self.caller.cancel(event.call)
+        return self._rarely(event, now)
+
+    def _rarely(self, event: Event, now: float) -> Sequence[Effect]:
+        match event:
+            case LinkOpened():
+                self._tidy_at = min(self._tidy_at, now + HOUSEKEEPING_SECONDS)
+                return self.attachment.opened(now)
+            case LinkClosed(reason=reason):
+                self.directory.hold()
+                return self.attachment.closed(reason)
+            case CardChanged():
+                if self.attachment.attached:
+                    self.attachment.say(Advertise(event.card, event.signature))
+            case Offered(offer=offer) if self.worker is not None:
+                self.worker.offer(offer)
+            case Withdrawn(name=name) if self.worker is not None:
+                self.worker.withdraw(name)
+            case DrainStarted() if self.worker is not None:
+                self.worker.draining = True
+        return []
+
+    # ---- what comes over the link
+
+    def _packet(self, packet: PacketReceived, now: float) -> Sequence[Effect]:
+        self.attachment.heard(now)
+        effects: list[Effect] = []
+        try:
+            for frame in packet.frames:
+                if isinstance(frame, Carry):
+                    self._carried(frame, now, effects)
+                else:
+                    effects += self._control(frame, now)
+        except RemoteProtocolError as error:
+            effects.append(CloseLink(f"the gateway broke the protocol: {error}"))
+        worker = self.worker
+        if (
+            worker is not None
+            and self._load_at == NEVER
+            and (worker.running, worker.waiting) != self._load_sent
+        ):
+            self._load_at = now + LOAD_REPORT_SECONDS
+        return effects
+
+    def _control(self, frame: Control, now: float) -> list[Effect]:
+        record = decode(frame.data)
+        if record is None:
+            return []
+        effects = self.attachment.take(record, now)
+        if effects is not None:
+            for effect in effects:
+                if isinstance(effect, Attached):
+                    self._attached(now)
+            return effects
+        match record:
+            case Snapshot():
+                present = self.directory.take_snapshot(record, now, self.attachment.lease_seconds)
+                for endpoint in present:
+                    self._peer_back(endpoint, now)
+                return [Synced(), *self.caller.retry_waiting(now), *self._expire(now)]
+            case Change():
+                back = self.directory.take_change(record, now)
+                if back is not None:
+                    self._peer_back(back, now)
+                return [*self.caller.retry_waiting(now), *self._expire(now)]
+            case Undeliverable(peer=peer, head=head):
+                self._undelivered(peer, head, now)
+        return []
+
+    def _attached(self, now: float) -> None:
+        if self._watching:
+            self.attachment.say(Watch())
+        if self.worker is not None:
+            self._load_sent = (0, 0)
+            self._load_at = now
+        waited_for = self.caller.channels()
+        for channel in self.sessions:
+            channel.resend_all(now)
+            if channel in waited_for:
+                channel.probe()  # the peer learns that we are back, and sends what we missed
+
+    def _peer_back(self, endpoint: bytes, now: float) -> None:
+        for channel in self.sessions:
+            if channel.peer == endpoint and channel.absent_since < NEVER:
+                channel.resend_all(now)
+
+    def _undelivered(self, peer: bytes, head: bytes, now: float) -> None:
+        found = read_head(head)
+        if found is None:
+            return
+        session, counter, space = found
+        channel = self.sessions.find(peer, session)
+        if channel is not None and space == 0:
+            channel.undelivered(counter, now)
+
+    def _carried(self, frame: Carry, now: float, effects: list[Effect]) -> None:
+        """A sealed frame; what does not open is dropped, what breaks the protocol ends its session."""
+        try:
+            sealed = read_sealed(frame.body)
+        except RemoteProtocolError:
+            self.sessions.refused += 1
+            return
+        if sealed.space == RESET:
+            channel = self.sessions.find(frame.peer, sealed.session)
+            if channel is not None:
+                effects += self.caller.session_reset(channel, now)
+            return
+        try:
+            received = self.sessions.receive(frame.peer, sealed, now)
+            if received is None:
+                return
+            channel, bundles = received
+            view = self.directory.nodes.get(frame.peer)
+            if view is not None:
+                view.candidate.running = channel.peer_load
+            for opened in bundles:
+                self._opened(channel, opened, now, effects)
+        except (RemoteProtocolError, SealError) as error:
+            channel_or_none = self.sessions.find(frame.peer, sealed.session)
+            effects.append(Notice("session broken", detail=str(error)))
+            if channel_or_none is not None:
+                effects += self.caller.session_reset(channel_or_none, now)
+                if self.worker is not None:
+                    effects += self.worker.caller_lost(channel_or_none)
+
+    def _opened(self, channel: Channel, opened: Opened, now: float, effects: list[Effect]) -> None:
+        worker, caller = self.worker, self.caller
+        for message in opened.messages:
+            if isinstance(message, Part):
+                body = channel.place(message, opened)
+                if body is not None:
+                    effects += caller.take_body(channel, message.body, body, now)
+                    if worker is not None:
+                        effects += worker.take_body(channel, message.body, body, now)
+            elif isinstance(message, (Invoke, Cancel, Window)):
+                if worker is not None:
+                    effects += worker.take(channel, message, now)
+            else:
+                effects += caller.take(channel, message, now)
+
+    # ---- time
+
+    @property
+    def wake_at(self) -> float:
+        """When the next timer of any part is due."""
+        at = min(
+            self.attachment.wake_at,
+            self.directory.wake_at,
+            self.caller.wake_at,
+            self._tidy_at,
+            self._load_at,
+        )
+        if self.attachment.attached:
+            at = min(at, self.sessions.wake_at)
+        return at if self.worker is None else min(at, self.worker.wake_at)
+
+    def _wake(self, now: float) -> list[Effect]:
+        effects = self.attachment.wake(now) if now >= self.attachment.wake_at else []
+        if self.attachment.attached:
+            self.sessions.wake(now)
+        effects += self._expire(now)
+        effects += self.caller.wake(now)
+        if self.worker is not None:
+            effects += self.worker.wake(now)
+            if now >= self._load_at:
+                self._report_load(self.worker, now)
+        if now >= self._tidy_at:
+            self._tidy_at = now + HOUSEKEEPING_SECONDS
+            busy = self.worker.busy_sessions() if self.worker is not None else set()
+            self.sessions.forget_idle(now, busy)
+        return effects
+
+    def _expire(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if self.attachment.attached and now >= self.directory.wake_at:
+            for view in self.directory.expire(now):
+                effects.append(Notice("node lost", detail=view.card.name))
+                effects += self.caller.node_lost(view, now)
+        return effects
+
+    def _report_load(self, worker: Worker, now: float) -> None:
+        """Tell the gateway how busy we are, when that changed, and not too often."""
+        load = (worker.running, worker.waiting)
+        self._load_at = NEVER
+        if load != self._load_sent and self.attachment.attached:
+            self._load_sent = load
+            self.attachment.say(LoadReport(running=load[0], waiting=load[1]))
+            self._load_at = now + LOAD_REPORT_SECONDS  # look once more: it may have changed again
+
+    # ---- what goes over the link
+
+    def pull(self, now: float) -> list[Pieces]:
+        """The frames for the next packet: control first, then sealed ones up to a packet's size."""
+        frames, self.attachment.outgoing = self.attachment.outgoing, []
+        if not self.attachment.attached:
+            return frames
+        load = len(self.worker) if self.worker is not None else 0
+        sealed = self.sessions.pull(now, load, MAX_PACKET_BYTES)
+        for peer, pieces in sealed:
+            frames.append(carry(peer, *pieces))
+        return frames

@@ -1,0 +1,175 @@
+"""Who is there and what they offer: a device's own copy, pushed by the gateway.
+
+The gateway says who is connected, and may lie by leaving out; what a node says of itself is in its
+card, which the node signs, so the gateway cannot edit a card, pass an old one off as new, or give
+one node's name to another.
+
+A node that vanishes is not forgotten at once: a dropped connection is often back within a second,
+and after a gateway's restart everyone is. Until its grace is over a node is *missing*: it gets no new
+calls, and calls in flight wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from easyremote.errors import DecodeError, RemoteProtocolError, SignatureError
+from easyremote.protocol.machine import NEVER
+from easyremote.schedule.candidates import Candidate
+from easyremote.trust.identity import verify
+from easyremote.wire.cards import FunctionCard, NodeCard, decode_card
+from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
+
+CLOSED_GRACE_SECONDS = 1.0
+"""How long calls wait for a node whose connection dropped."""
+CARD_LABEL = b"easyremote/v1 card"
+
+
+def card_transcript(card: bytes) -> bytes:
+    """What a node signs to vouch for its card."""
+    return CARD_LABEL + card
+
+
+class NodeView:
+    """A node as this device sees it."""
+
+    __slots__ = ("candidate", "card", "functions", "load", "missing_until")
+
+    def __init__(self, card: NodeCard, load: LoadReport) -> None:
+        self.candidate = Candidate(endpoint=card.endpoint, name=card.name)
+        self.missing_until = NEVER
+        self.update(card, load)
+
+    def update(self, card: NodeCard, load: LoadReport) -> None:
+        """Take a newer card."""
+        self.card = card
+        self.load = load
+        self.functions: dict[str, FunctionCard] = {function.name: function for function in card.functions}
+        self.candidate.capacity = card.capacity
+
+    @property
+    def present(self) -> bool:
+        """Whether the gateway says that the node is connected."""
+        return self.missing_until == NEVER
+
+
+class Directory:
+    """The live copy."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[bytes, NodeView] = {}
+        self.synced = False
+        self.rejected = 0
+        """Cards that were not believed, since the start."""
+        self._by_name: dict[str, NodeView] = {}
+        self._by_function: dict[str, list[Candidate]] = {}
+        self.wake_at = NEVER
+
+    def __iter__(self) -> Iterator[NodeView]:
+        return iter(view for view in self.nodes.values() if view.present)
+
+    def named(self, name: str) -> NodeView | None:
+        """The node of this name, present or missing."""
+        return self._by_name.get(name)
+
+    def offering(self, function: str) -> list[Candidate]:
+        """The nodes present that offer this function."""
+        found = self._by_function.get(function)
+        if found is None:
+            found = [view.candidate for view in self if function in view.functions]
+            if found:
+                self._by_function[function] = found
+        return found
+
+    def missing_offers(self, function: str) -> bool:
+        """Whether a node that may come back offers this function."""
+        return any(not view.present and function in view.functions for view in self.nodes.values())
+
+    def function_names(self) -> set[str]:
+        """Every function some present node lists."""
+        return {name for view in self for name in view.functions}
+
+    # ---- what the gateway pushes
+
+    def take_snapshot(self, snapshot: Snapshot, now: float, grace_seconds: float) -> list[bytes]:
+        """The whole directory at this moment; returns the endpoints that are (again) present.
+
+        Nodes it does not name are missing, not gone: after a gateway's restart they are on their way.
+        """
+        named = {presence.endpoint for presence in snapshot.nodes}
+        for endpoint, view in self.nodes.items():
+            if endpoint not in named and view.present:
+                self._miss(view, now + grace_seconds)
+        for presence in snapshot.nodes:
+            self._take_presence(presence)
+        self.synced = True
+        self._reckon()
+        return [endpoint for endpoint in named if endpoint in self.nodes]
+
+    def take_change(self, change: Change, now: float) -> bytes | None:
+        """One thing changed; returns the endpoint that is (again) present, if that is what changed."""
+        match change.event:
+            case Presence(endpoint=endpoint) as presence:
+                self._take_presence(presence)
+                self._reckon()
+                return endpoint if endpoint in self.nodes else None
+            case Departed(endpoint=endpoint, reason=reason):
+                view = self.nodes.get(endpoint)
+                if view is not None and view.present:
+                    self._miss(view, now + (CLOSED_GRACE_SECONDS if reason == "closed" else 0.0))
+                    self._reckon()
+            case NodeLoad(endpoint=endpoint, load=load):
+                view = self.nodes.get(endpoint)
+                if view is not None:
+                    view.load = load
+                    view.candidate.running, view.candidate.waiting = load.running, load.waiting
+        return None
+
+    def _take_presence(self, presence: Presence) -> None:
+        view = self.nodes.get(presence.endpoint)
+        try:
+            verify(presence.endpoint[:32], presence.signature, card_transcript(presence.card))
+            card = decode_card(presence.card)
+            if card.endpoint != presence.endpoint or card.name != presence.name:
+                raise RemoteProtocolError("a card was shown for another node than its own")
+            if view is not None and card.number < view.card.number:
+                raise RemoteProtocolError("an old card was shown in place of a newer one")
+        except (SignatureError, DecodeError, RemoteProtocolError):
+            self.rejected += 1
+            return
+        if view is None:
+            view = self.nodes[card.endpoint] = NodeView(card, presence.load)
+        else:
+            view.update(card, presence.load)
+        view.missing_until = NEVER
+        self._by_name[card.name] = view
+        self._by_function.clear()
+
+    def _miss(self, view: NodeView, until: float) -> None:
+        view.missing_until = until
+        self._by_function.clear()
+
+    # ---- time
+
+    def expire(self, now: float) -> list[NodeView]:
+        """Forget the nodes whose grace is over; they are lost."""
+        lost = [view for view in self.nodes.values() if view.missing_until <= now]
+        for view in lost:
+            del self.nodes[view.card.endpoint]
+            if self._by_name.get(view.card.name) is view:
+                del self._by_name[view.card.name]
+        if lost:
+            self._by_function.clear()
+            self._reckon()
+        return lost
+
+    def hold(self) -> None:
+        """Our own link is down: nobody's grace runs out meanwhile."""
+        for view in self.nodes.values():
+            if not view.present:
+                view.missing_until = NEVER
+        self._by_function.clear()
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self.wake_at = min((view.missing_until for view in self.nodes.values()), default=NEVER)

@@ -1,0 +1,129 @@
+"""All that a device's machine can ask for."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from easyremote.errors import EasyRemoteError
+from easyremote.protocol.events import CallKey
+
+Value: TypeAlias = msgspec.Raw | bytearray
+"""An encoded value as it came: a slice of a bundle, or a large body in its own buffer."""
+
+
+class Attached(msgspec.Struct, frozen=True, gc=False):
+    """Tell the program: the gateway welcomed this device, under this name."""
+
+    name: str
+    gateway: bytes
+
+
+class Detached(msgspec.Struct, frozen=True, gc=False):
+    """Tell the program: the gateway is out of reach for now."""
+
+    reason: str
+
+
+class Turned(msgspec.Struct, frozen=True):
+    """Tell the program: the gateway will not have this device; trying again would not help."""
+
+    error: EasyRemoteError
+
+
+class CloseLink(msgspec.Struct, frozen=True, gc=False):
+    """Close the link; it is dead or the other side broke the protocol."""
+
+    reason: str
+
+
+class Synced(msgspec.Struct, frozen=True, gc=False):
+    """Tell the program: the directory is a live copy now."""
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """Settle the call with this value."""
+
+    call: int
+    value: Value
+
+
+class Delivered(msgspec.Struct, frozen=True, gc=False):
+    """Hand this item of the stream to the program."""
+
+    call: int
+    value: Value
+    cost: int
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """Settle the call: its stream is over."""
+
+    call: int
+
+
+class Faulted(msgspec.Struct, frozen=True):
+    """Settle the call with this error."""
+
+    call: int
+    error: EasyRemoteError
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Run the function.
+
+    Attributes:
+        key: Names the call in every answer, and in ``Stop`` and ``Grant``.
+        function: The function's name in the registry.
+        arguments: The encoded arguments.
+        window: Credit for the items of a stream, in bytes; 0 when one value is wanted.
+        timeout: What the call has of time, in seconds; the worker keeps the clock.
+        call_id: The call's id as people see it.
+    """
+
+    key: CallKey
+    function: str
+    arguments: Value
+    window: int = 0
+    timeout: float | None = None
+    call_id: str = ""
+
+
+class Stop(msgspec.Struct, frozen=True, gc=False):
+    """Stop the call's code; ``reason`` is ``cancelled`` or ``timeout``."""
+
+    key: CallKey
+    reason: str
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """The consumer took items: the generator may produce this many bytes more."""
+
+    key: CallKey
+    size: int
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something worth a trace event; never holds an argument or a result."""
+
+    name: str
+    call: int = 0
+    detail: str = ""
+
+
+Effect: TypeAlias = (
+    Attached
+    | Detached
+    | Turned
+    | CloseLink
+    | Synced
+    | Answered
+    | Delivered
+    | Finished
+    | Faulted
+    | Start
+    | Stop
+    | Grant
+    | Notice
+)

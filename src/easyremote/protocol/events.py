@@ -1,0 +1,152 @@
+"""All that can happen to a device's machine."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from easyremote.schedule.requirements import Requirement
+from easyremote.wire.frame import Carry, Control
+from easyremote.wire.values import Segments
+
+Encoded: TypeAlias = bytes | Segments
+CallKey: TypeAlias = tuple[bytes, int]
+"""A call as its node knows it: the caller's endpoint and the caller's number for it."""
+
+
+class Woken(msgspec.Struct, frozen=True, gc=False):
+    """The time a machine asked to be woken at has come."""
+
+
+class LinkOpened(msgspec.Struct, frozen=True, gc=False):
+    """A fresh link to the gateway stands."""
+
+
+class LinkClosed(msgspec.Struct, frozen=True, gc=False):
+    """The link to the gateway is gone."""
+
+    reason: str = ""
+
+
+class PacketReceived(msgspec.Struct, frozen=True):
+    """Frames came over the link, in this order."""
+
+    frames: list[Carry | Control]
+
+
+class CallRequested(msgspec.Struct, frozen=True):
+    """The program wants a call made.
+
+    ``timeout`` and ``patience`` are seconds; ``patience`` bounds how long a call waits for a node
+    with room. ``stream`` asks for items instead of one value.
+    """
+
+    call: int
+    function: str
+    arguments: Encoded
+    node: str | None = None
+    timeout: float | None = None
+    stream: bool = False
+    policy: str = "prequal"
+    requirement: Requirement | None = None
+    patience: float = 30.0
+
+
+class CallCancelled(msgspec.Struct, frozen=True, gc=False):
+    """The program no longer wants the answer."""
+
+    call: int
+
+
+class ItemsTaken(msgspec.Struct, frozen=True, gc=False):
+    """The program consumed items of a stream, of this size in all."""
+
+    call: int
+    size: int
+
+
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """What the worker must know of a function to admit calls to it."""
+
+    name: str
+    max_concurrent: int | None = None
+    timeout_seconds: float | None = None
+
+
+class Offered(msgspec.Struct, frozen=True, gc=False):
+    """A function is served from now on."""
+
+    offer: Offer
+
+
+class Withdrawn(msgspec.Struct, frozen=True, gc=False):
+    """A function is served no longer."""
+
+    name: str
+
+
+class CardChanged(msgspec.Struct, frozen=True, gc=False):
+    """The node's signed card is new and must be advertised."""
+
+    card: bytes
+    signature: bytes
+
+
+class DrainStarted(msgspec.Struct, frozen=True, gc=False):
+    """Nothing new is to be taken; what runs may finish."""
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """A call's function returned."""
+
+    key: CallKey
+    value: Encoded
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """A call's function raised, or could not be run; ``kind`` as in ``bundle.Fault``."""
+
+    key: CallKey
+    kind: str
+    type_name: str
+    message: str
+    traceback: str = ""
+    builtin: str = ""
+
+
+class Yielded(msgspec.Struct, frozen=True, gc=False):
+    """A call's generator gave an item."""
+
+    key: CallKey
+    value: Encoded
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """A call's generator is finished."""
+
+    key: CallKey
+
+
+class Stopped(msgspec.Struct, frozen=True, gc=False):
+    """Code that was told to stop has really ended; its place is free."""
+
+    key: CallKey
+
+
+Answer: TypeAlias = Done | Failed | Yielded | Ended | Stopped
+
+Event: TypeAlias = (
+    Woken
+    | LinkOpened
+    | LinkClosed
+    | PacketReceived
+    | CallRequested
+    | CallCancelled
+    | ItemsTaken
+    | Offered
+    | Withdrawn
+    | CardChanged
+    | DrainStarted
+    | Answer
+)

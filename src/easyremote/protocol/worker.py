@@ -1,0 +1,373 @@
+"""The node's machine: admits calls or refuses them at once, times them, answers them once.
+
+It never runs user code: it asks for it with ``Start``, ``Stop`` and ``Grant``, and hears of it through
+answers. Which calls a caller's number has named before is remembered across sessions, so a call that
+is asked for again is never run again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+
+from msgspec import Raw, structs
+
+from easyremote.protocol.call import call_text
+from easyremote.protocol.channel import Channel
+from easyremote.protocol.effects import Effect, Grant, Notice, Start, Stop
+from easyremote.protocol.events import (
+    Answer,
+    CallKey,
+    Done,
+    Encoded,
+    Ended,
+    Failed,
+    Offer,
+    Stopped,
+    Yielded,
+)
+from easyremote.protocol.machine import NEVER
+from easyremote.protocol.sessions import Sessions
+from easyremote.wire.bundle import (
+    EMPTY,
+    Cancel,
+    End,
+    Fault,
+    Invoke,
+    Item,
+    Message,
+    Refuse,
+    Result,
+    Window,
+)
+from easyremote.wire.limits import INLINE_BYTES
+
+CALLS_MAX = 4096
+"""Calls a node has taken and not yet answered, in all; more are refused."""
+QUEUE_MAX = 64
+"""Calls that wait for one function with ``max_concurrent``; more are refused."""
+INCOMING_BYTES_MAX = 4 << 30
+"""Large arguments being received, in all."""
+REMEMBERED_MAX = 100_000
+"""Answered calls whose numbers are remembered, so that none of them runs again."""
+RETRY_AFTER_SECONDS = 0.05
+PROBE_SECONDS = 10.0
+ABSENT_SECONDS = 30.0
+SILENT_SECONDS = 60.0
+
+
+class _Job:
+    """A call this node has taken."""
+
+    __slots__ = ("channel", "deadline", "function", "key", "lane", "limit_seconds", "size", "start")
+
+    def __init__(self, key: CallKey, channel: Channel, function: str) -> None:
+        self.key, self.channel, self.function = key, channel, function
+        self.start: Start | None = None
+        self.lane: _Lane | None = None
+        self.size = 0
+        self.deadline = NEVER
+        self.limit_seconds = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.lane is not None
+
+
+class _Lane:
+    """A function's places: how many run, who waits."""
+
+    __slots__ = ("offer", "running", "waiting")
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self.running = 0
+        self.waiting: deque[_Job] = deque()
+
+    @property
+    def full(self) -> bool:
+        limit = self.offer.max_concurrent
+        return limit is not None and self.running >= limit
+
+
+class Worker:
+    """All calls of one node that are not answered."""
+
+    def __init__(self, sessions: Sessions, *, max_value_bytes: int, capacity: int = CALLS_MAX) -> None:
+        self._sessions = sessions
+        self._max_value_bytes = max_value_bytes
+        self._capacity = capacity
+        self._lanes: dict[str, _Lane] = {}
+        self._jobs: dict[CallKey, _Job] = {}
+        self._stopping: dict[CallKey, _Lane] = {}
+        self._remembered: OrderedDict[CallKey, None] = OrderedDict()
+        self._bodies: dict[tuple[int, int], _Job] = {}
+        self._incoming_bytes = 0
+        self._timers: list[tuple[float, CallKey]] = []
+        self._probe_at = NEVER
+        self.running = 0
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def waiting(self) -> int:
+        """Calls taken that do not run yet."""
+        return len(self._jobs) - self.running
+
+    @property
+    def wake_at(self) -> float:
+        """When the next deadline or probe is due."""
+        return min(self._timers[0][0] if self._timers else NEVER, self._probe_at)
+
+    # ---- the owner's side
+
+    def offer(self, offer: Offer) -> None:
+        """Serve a function from now on, or under new terms."""
+        lane = self._lanes.get(offer.name)
+        if lane is None:
+            self._lanes[offer.name] = _Lane(offer)
+        else:
+            lane.offer = offer
+
+    def withdraw(self, name: str) -> None:
+        """Serve it no longer; calls that wait for it are refused, those that run go on."""
+        lane = self._lanes.pop(name, None)
+        for job in lane.waiting if lane is not None else ():
+            self._settle(job)
+            self._refuse(job.channel, job.key[1], "unknown")
+
+    # ---- the caller's side
+
+    def take(self, channel: Channel, message: Message, now: float) -> list[Effect]:
+        """A message from a caller."""
+        if isinstance(message, Invoke):
+            return self._invoke(channel, message, now)
+        if isinstance(message, Cancel):
+            return self._cancel(channel, message)
+        if isinstance(message, Window):
+            job = self._jobs.get((channel.peer, message.call))
+            return [Grant(job.key, message.size)] if job is not None and job.running else []
+        return []
+
+    def take_body(self, channel: Channel, number: int, data: bytearray, now: float) -> list[Effect]:
+        """A large argument is whole."""
+        job = self._bodies.pop((channel.session.id, number), None)
+        if job is None or job.start is None:
+            return []
+        self._incoming_bytes -= job.size
+        job.size = 0
+        start = job.start
+        job.start = structs.replace(start, arguments=data)
+        return self._begin(job)
+
+    def _invoke(self, channel: Channel, ask: Invoke, now: float) -> list[Effect]:
+        key = (channel.peer, ask.call)
+        job = self._jobs.get(key)
+        if job is not None:  # asked again, in another session: the answer goes there
+            job.channel = channel
+            if ask.body:
+                self._await_body(job, channel, ask)
+            return []
+        if key in self._remembered or key in self._stopping:
+            return self._refuse(channel, ask.call, "repeated")
+        lane = self._lanes.get(ask.function)
+        if lane is None:
+            return self._refuse(channel, ask.call, "unknown")
+        if self.draining:
+            return self._refuse(channel, ask.call, "draining", "the node is shutting down")
+        if ask.size > self._max_value_bytes:
+            return self._refuse(channel, ask.call, "too_large", limit_bytes=self._max_value_bytes)
+        if len(self._jobs) >= self._capacity:
+            return self._refuse(channel, ask.call, "busy", f"{len(self._jobs)} calls are running or waiting")
+        if lane.full and len(lane.waiting) >= QUEUE_MAX:
+            return self._refuse(channel, ask.call, "busy", f"{ask.function!r} has {QUEUE_MAX} calls waiting")
+        if ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
+            return self._refuse(channel, ask.call, "busy", "too many large arguments are on their way")
+        return self._admit(key, channel, ask, lane, now)
+
+    def _admit(self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, now: float) -> list[Effect]:
+        job = _Job(key, channel, ask.function)
+        limit = lane.offer.timeout_seconds
+        if ask.timeout is not None and (limit is None or ask.timeout < limit):
+            limit = ask.timeout
+        job.start = Start(key, ask.function, ask.arguments, ask.window, limit, call_text(ask.call))
+        self._jobs[key] = job
+        if limit is not None:
+            job.deadline, job.limit_seconds = now + limit, limit
+            self._set_timer(job)
+        if self._probe_at == NEVER:
+            self._probe_at = now + PROBE_SECONDS
+        if ask.body:
+            self._await_body(job, channel, ask)
+            return []
+        return self._begin(job)
+
+    def _await_body(self, job: _Job, channel: Channel, ask: Invoke) -> None:
+        if job.running:
+            return  # its arguments came in the session before
+        self._incoming_bytes += ask.size - job.size
+        job.size = ask.size
+        channel.expect_body(ask.body, ask.size)
+        self._bodies[channel.session.id, ask.body] = job
+
+    def _begin(self, job: _Job) -> list[Effect]:
+        """Run it now, or let it wait for a place."""
+        lane = self._lanes.get(job.function)
+        if lane is None:
+            self._settle(job)
+            return self._refuse(job.channel, job.key[1], "unknown")
+        if lane.full:
+            lane.waiting.append(job)
+            return []
+        return self._run(job, lane)
+
+    def _run(self, job: _Job, lane: _Lane) -> list[Effect]:
+        start, job.start = job.start, None
+        if start is None:
+            return []
+        lane.running += 1
+        self.running += 1
+        job.lane = lane
+        return [start]
+
+    def _refuse(
+        self, channel: Channel, call: int, reason: str, message: str = "", *, limit_bytes: int = 0
+    ) -> list[Effect]:
+        retry_after = RETRY_AFTER_SECONDS if reason == "busy" else 0.0
+        channel.say(Refuse(call, reason, message, retry_after, limit_bytes), 48 + len(message))
+        return [Notice("refused", call, reason)]
+
+    def _cancel(self, channel: Channel, cancel: Cancel) -> list[Effect]:
+        job = self._jobs.get((channel.peer, cancel.call))
+        return [] if job is None else self._stop(job, "cancelled")
+
+    def _stop(self, job: _Job, reason: str) -> list[Effect]:
+        """End a call without an answer from its code; its place is free when the code has ended."""
+        lane = job.lane
+        self._settle(job)
+        if lane is None:
+            return []
+        lane.running += 1  # given back by Stopped
+        self._stopping[job.key] = lane
+        return [Stop(job.key, reason)]
+
+    # ---- the code's side
+
+    def answer(self, answer: Answer, now: float) -> list[Effect]:
+        """The executor has news of a call."""
+        key = answer.key
+        if isinstance(answer, Stopped):
+            lane = self._stopping.pop(key, None)
+            if lane is None:
+                return []
+            lane.running -= 1
+            return self._next(lane)
+        job = self._jobs.get(key)
+        if job is None:
+            return []
+        channel, call = job.channel, key[1]
+        if isinstance(answer, Yielded):
+            number, raw, size, weight = self._place_value(channel, answer.value)
+            channel.say(Item(call, raw, number, size), weight)
+            if number:
+                channel.send_body(number, answer.value)
+            return []
+        lane = job.lane
+        self._settle(job)
+        if isinstance(answer, Done):
+            number, raw, size, weight = self._place_value(channel, answer.value)
+            channel.say(Result(call, raw, number, size), weight)
+            if number:
+                channel.send_body(number, answer.value)
+        elif isinstance(answer, Failed):
+            weight = len(answer.message) + len(answer.traceback) + 64
+            channel.say(
+                Fault(call, answer.kind, answer.type_name, answer.message, answer.traceback, answer.builtin),
+                weight,
+            )
+        elif isinstance(answer, Ended):
+            channel.say(End(call))
+        return self._next(lane) if lane is not None and lane.waiting else []
+
+    def _place_value(self, channel: Channel, value: Encoded) -> tuple[int, Raw, int, int]:
+        """Body number (0: inline), inline value, body size, weight in the bundle."""
+        if isinstance(value, bytes) and len(value) <= INLINE_BYTES:
+            return 0, Raw(value), 0, len(value) + 16
+        return channel.number_body(), EMPTY, len(value) if isinstance(value, bytes) else value.size, 48
+
+    def _next(self, lane: _Lane) -> list[Effect]:
+        effects: list[Effect] = []
+        while lane.waiting and not lane.full:
+            job = lane.waiting.popleft()
+            if self._jobs.get(job.key) is job:
+                effects += self._run(job, lane)
+        return effects
+
+    def _settle(self, job: _Job) -> None:
+        """The call is answered, or given up: only its number is remembered."""
+        del self._jobs[job.key]
+        self._remembered[job.key] = None
+        if len(self._remembered) > REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
+        if job.lane is not None:
+            self.running -= 1
+            job.lane.running -= 1
+        elif job.size:
+            self._incoming_bytes -= job.size
+            for body, waiting in list(self._bodies.items()):
+                if waiting is job:
+                    del self._bodies[body]
+                    job.channel.refuse_body(body[1])
+
+    # ---- callers that go
+
+    def caller_lost(self, channel: Channel) -> list[Effect]:
+        """A caller is gone: nobody waits for its answers."""
+        effects: list[Effect] = []
+        for job in [one for one in self._jobs.values() if one.channel is channel]:
+            effects += self._stop(job, "cancelled")
+        self._sessions.close(channel)
+        return effects
+
+    # ---- time
+
+    def wake(self, now: float) -> list[Effect]:
+        """Deadlines that have passed; callers that may be gone."""
+        effects: list[Effect] = []
+        while self._timers and self._timers[0][0] <= now:
+            _, key = heapq.heappop(self._timers)
+            job = self._jobs.get(key)
+            if job is None or job.deadline > now:
+                continue
+            job.channel.say(
+                Fault(key[1], "timeout", "TimeoutError", f"its time of {job.limit_seconds:g} s was up"), 96
+            )
+            effects += self._stop(job, "timeout")
+        if now >= self._probe_at:
+            effects += self._probe(now)
+        return effects
+
+    def _probe(self, now: float) -> list[Effect]:
+        """See that those who wait for an answer are still there."""
+        effects: list[Effect] = []
+        channels = {id(job.channel): job.channel for job in self._jobs.values()}
+        for channel in channels.values():
+            silent = now - channel.heard_at
+            if now - channel.absent_since > ABSENT_SECONDS or silent > SILENT_SECONDS:
+                effects += self.caller_lost(channel)
+            elif silent > PROBE_SECONDS and channel.quiet:
+                channel.probe()
+        self._probe_at = now + PROBE_SECONDS / 2 if self._jobs else NEVER
+        return effects
+
+    def _set_timer(self, job: _Job) -> None:
+        heapq.heappush(self._timers, (job.deadline, job.key))
+        if len(self._timers) > 2 * len(self._jobs) + 1024:  # mostly answered calls: leave those out
+            self._timers = [timer for timer in self._timers if timer[1] in self._jobs]
+            heapq.heapify(self._timers)
+
+    def busy_sessions(self) -> set[int]:
+        """Sessions that calls still need."""
+        return {job.channel.session.id for job in self._jobs.values()}

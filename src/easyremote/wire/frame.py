@@ -1,0 +1,180 @@
+"""Frames and packets: what a link carries. The hot path, written and walked by hand.
+
+The bytes are protobuf (``schema/easyremote/v1/gateway.proto``) and equal to what generated code makes;
+large bodies inside protobuf's own messages would be copied several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import msgspec
+
+from easyremote.errors import RemoteProtocolError
+from easyremote.wire.limits import ENDPOINT_BYTES
+
+Pieces: TypeAlias = list[bytes | memoryview]
+"""A frame ready for a packet, in pieces, so that a large body is copied once, into the packet."""
+
+COPY_BYTES = 4096
+"""Bodies up to this size are copied out of a packet; larger ones are views of it."""
+
+_PACKET_FRAMES, _FRAME_CARRY, _CARRY_PEER, _CARRY_BODY = b"\x0a", b"\x52", b"\x0a", b"\x12"
+_PEER = _CARRY_PEER + bytes([ENDPOINT_BYTES])
+
+
+class Carry(msgspec.Struct, frozen=True, gc=False):
+    """A body for another device: ``peer`` is where to, going up; where from, coming down."""
+
+    peer: bytes
+    body: bytes | memoryview
+
+
+class Control(msgspec.Struct, frozen=True, gc=False):
+    """Any other frame, as bytes; ``messages.decode`` makes a record of it."""
+
+    data: bytes
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number as a protobuf varint."""
+    if number < 0x80:
+        return bytes((number,))
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """The varint at ``position``, and the position after it.
+
+    Raises:
+        RemoteProtocolError: The data ends inside it, or it is longer than 64 bits.
+    """
+    try:
+        byte = data[position]
+        if byte < 0x80:
+            return byte, position + 1
+        number, shift = byte & 0x7F, 7
+        while True:
+            position += 1
+            byte = data[position]
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if number >= 1 << 64:
+                    break
+                return number, position + 1
+            shift += 7
+            if shift > 63:
+                break
+    except IndexError:
+        raise RemoteProtocolError("a packet ends inside a number") from None
+    raise RemoteProtocolError("a packet holds a number of more than 64 bits")
+
+
+def carry(peer: bytes, *body: bytes | memoryview) -> Pieces:
+    """A ``Carry`` frame for a packet."""
+    size = 0
+    for piece in body:
+        size += len(piece)
+    body_length = varint(size)
+    inner = 2 + ENDPOINT_BYTES + 1 + len(body_length) + size
+    inner_length = varint(inner)
+    outer_length = varint(1 + len(inner_length) + inner)
+    head = (
+        _PACKET_FRAMES + outer_length + _FRAME_CARRY + inner_length + _PEER + peer + _CARRY_BODY + body_length
+    )
+    return [head, *body]
+
+
+def redirect(frame: Carry, peer: bytes) -> Pieces:
+    """The same body for a packet to someone else: what a gateway does."""
+    return carry(peer, frame.body)
+
+
+def control(data: bytes) -> Pieces:
+    """Any other frame for a packet."""
+    return [_PACKET_FRAMES + varint(len(data)) + data]
+
+
+def join(frames: Iterable[Pieces]) -> bytes:
+    """The packet of these frames."""
+    return b"".join([piece for frame in frames for piece in frame])
+
+
+def walk(packet: bytes) -> list[Carry | Control]:
+    """The frames of a packet, in order; fields not known here are skipped.
+
+    Raises:
+        RemoteProtocolError: The bytes are not a packet.
+    """
+    frames: list[Carry | Control] = []
+    position, end = 0, len(packet)
+    while position < end:
+        tag, position = read_varint(packet, position)
+        if tag != 0x0A:
+            position = _skip(packet, tag, position, end)
+            continue
+        length, position = read_varint(packet, position)
+        start, position = position, position + length
+        if position > end:
+            raise RemoteProtocolError(f"a frame claims {length} bytes; its packet ends after {end - start}")
+        if length and packet[start] == 0x52:
+            frame = _read_carry(packet, start + 1, position)
+            frames.append(frame if frame is not None else Control(packet[start:position]))
+        else:
+            frames.append(Control(packet[start:position]))
+    return frames
+
+
+def _read_carry(packet: bytes, position: int, end: int) -> Carry | None:
+    length, position = read_varint(packet, position)
+    if position + length != end:
+        if position + length > end:
+            raise RemoteProtocolError("a carried frame is longer than its frame")
+        return None  # more fields follow: not ours to understand
+    peer, body = b"", b""
+    found: bytes | memoryview = body
+    while position < end:
+        tag, position = read_varint(packet, position)
+        if tag != 0x0A and tag != 0x12:
+            position = _skip(packet, tag, position, end)
+            continue
+        length, position = read_varint(packet, position)
+        start, position = position, position + length
+        if position > end:
+            raise RemoteProtocolError("a field of a carried frame is longer than the frame")
+        if tag == 0x0A:
+            peer = packet[start:position]
+        elif length <= COPY_BYTES:
+            found = packet[start:position]
+        else:
+            found = memoryview(packet)[start:position]
+    if len(peer) != ENDPOINT_BYTES:
+        raise RemoteProtocolError(f"an endpoint has {ENDPOINT_BYTES} bytes, found {len(peer)}")
+    return Carry(peer, found)
+
+
+def _skip(data: bytes | memoryview, tag: int, position: int, end: int) -> int:
+    """The position after a field that means nothing here."""
+    kind = tag & 7
+    if tag >> 3 == 0:
+        raise RemoteProtocolError("a packet has a field numbered 0")
+    if kind == 0:
+        _, position = read_varint(data, position)
+    elif kind == 1:
+        position += 8
+    elif kind == 2:
+        length, position = read_varint(data, position)
+        position += length
+    elif kind == 5:
+        position += 4
+    else:
+        raise RemoteProtocolError(f"a packet has a field of wire type {kind}")
+    if position > end:
+        raise RemoteProtocolError("a packet ends inside a field")
+    return position

@@ -1,0 +1,37 @@
+"""Sizes, windows and times of the wire, each named once."""
+
+from __future__ import annotations
+
+ENDPOINT_BYTES = 40
+"""A device id (32) and what tells its processes apart (8)."""
+
+INLINE_BYTES = 64 << 10
+"""Larger encoded values travel as large bodies, in parts."""
+PART_BYTES = 512 << 10
+"""The most a part of a large body holds."""
+BUNDLE_BYTES = 256 << 10
+"""About the most that messages sealed together take."""
+WINDOW_BYTES = 4 << 20
+"""What a peer may have unacknowledged: so much, at most, waits in a gateway for a pair of devices."""
+
+STREAM_WINDOW_BYTES = 256 << 10
+"""How far a generator may be ahead of its consumer."""
+ITEM_OVERHEAD_BYTES = 64
+"""What an item of a stream is taken to cost besides its size."""
+
+MAX_PACKET_BYTES = 1 << 20
+"""A packet is closed when it holds so much; a single frame may still be larger."""
+MAX_CARD_BYTES = 1 << 20
+"""The largest card a gateway takes."""
+GRPC_MAX_MESSAGE_BYTES = 8 << 20
+"""The largest packet a link takes."""
+LINK_QUEUE_BYTES = 64 << 20
+"""What may wait at a gateway for a device that does not read."""
+
+LEASE_SECONDS = 10.0
+"""A device or gateway silent for so long is taken for gone."""
+
+NODE_MAX_VALUE_BYTES = 1 << 30
+"""The largest argument a node takes, unless its owner says otherwise."""
+CLIENT_MAX_VALUE_BYTES = 4 << 30
+"""The largest result a client takes, unless its program says otherwise."""

@@ -1,0 +1,80 @@
+"""Where a server listens, and what happens when it cannot."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+
+import pytest
+from acceptance.network import Network
+from acceptance.processes import Program, free_port, run
+
+from easyremote import Client, Server
+from easyremote.errors import LinkError, ListenError, UsageError
+
+
+def test_a_second_server_on_the_port_fails_and_says_so(network: Network) -> None:
+    port = network.address.rsplit(":", 1)[1]
+    second = run([sys.executable, "-c", f"from easyremote import Server\nServer(port={port}).start()"])
+    assert second.wait() != 0, second
+    assert "ListenError" in second.said
+    assert port in second.said
+    assert "in use" in second.said
+    assert network.client.execute("echo", "undisturbed") == "undisturbed"
+
+
+def test_a_second_server_in_the_background_fails_where_it_is_started(network: Network) -> None:
+    port = int(network.address.rsplit(":", 1)[1])
+    with pytest.raises(ListenError, match=str(port)) as caught:
+        Server(port=port).start_background()
+    assert isinstance(caught.value, LinkError)
+
+
+def test_a_port_held_by_another_program_is_said_to_be_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ListenError, match=f"{port}.*in use"):
+            Server(port=port).start_background()
+
+
+def test_port_zero_picks_a_free_one_and_tells() -> None:
+    with Server(port=0) as server:
+        host, port = server.address.rsplit(":", 1)
+        assert host == "127.0.0.1"
+        assert int(port) > 0
+        with Client(server.address) as client:
+            assert client.list_nodes() == []
+
+
+def test_a_stopped_server_frees_its_port() -> None:
+    port = free_port()
+    for _ in range(2):
+        with Server(port=port) as server:
+            assert server.address == f"127.0.0.1:{port}"
+
+
+def test_unless_told_otherwise_only_this_machine_can_connect(start: Callable[..., Program]) -> None:
+    port = free_port()
+    gateway = start(
+        [
+            sys.executable,
+            "-c",
+            "import threading; from easyremote import Server\n"
+            f"server = Server({port}); server.start_background(); print('up', flush=True)\n"
+            "threading.Event().wait()",
+        ]
+    )
+    gateway.wait_for("^up$")
+    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)}
+    with socket.create_connection(("127.0.0.1", port), timeout=2):
+        pass
+    for outside in [*(a for a in addresses if not a.startswith("127.")), "127.0.0.2"]:
+        with pytest.raises(OSError):
+            socket.create_connection((outside, port), timeout=2).close()
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "eighty"])
+def test_a_port_that_cannot_be_one_is_refused(port: object) -> None:
+    with pytest.raises((UsageError, ValueError, TypeError)):
+        Server(port=port).start_background()  # type: ignore[arg-type]

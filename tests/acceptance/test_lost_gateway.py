@@ -1,0 +1,109 @@
+"""Gateways that are not there, go away, and come back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from acceptance.network import Network
+from acceptance.processes import free_port, run, until
+from acceptance.programs.files import marks
+
+from easyremote import Client
+from easyremote.errors import EasyRemoteError, LinkError
+
+
+def test_no_gateway_is_a_clear_error_within_the_connect_timeout() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    began = time.perf_counter()
+
+    def call() -> None:
+        with Client(address, connect_timeout=1.0) as lonely:
+            lonely.execute("echo", 1)
+
+    with pytest.raises(LinkError, match=address) as caught:
+        call()
+    assert time.perf_counter() - began < 1.5
+    assert "easynet gateway" in str(caught.value), "it says what to do next"
+    assert isinstance(caught.value, ConnectionError)
+
+
+def test_an_unknown_host_is_a_clear_error() -> None:
+    with (
+        pytest.raises(LinkError, match=r"nowhere\.invalid"),
+        Client("nowhere.invalid:8080", connect_timeout=1) as lost,
+    ):
+        lost.execute("echo", 1)
+
+
+@pytest.mark.parametrize("address", ["", "no port", "127.0.0.1:99999", "127.0.0.1:http"])
+def test_an_address_that_cannot_be_one_is_refused(address: str) -> None:
+    with pytest.raises((ValueError, LinkError)), Client(address, connect_timeout=0.5) as lost:
+        lost.execute("echo", 1)
+
+
+def test_something_else_on_the_port_is_a_clear_error() -> None:
+    program = (
+        "import socket, sys\n"
+        "from easyremote import Client\n"
+        "with socket.create_server(('127.0.0.1', 0)) as other:\n"
+        "    address = f'127.0.0.1:{other.getsockname()[1]}'\n"
+        "    try:\n"
+        "        Client(address, connect_timeout=1).execute('echo', 1)\n"
+        "    except ConnectionError as error:\n"
+        "        sys.exit(0 if address in str(error) else str(error))\n"
+    )
+    ended = run([sys.executable, "-c", program])
+    assert ended.wait() == 0, ended
+
+
+def test_client_and_node_find_the_gateway_again_by_themselves(own_network: Callable[..., Network]) -> None:
+    own = own_network(heartbeat_timeout_seconds=2)
+    node = own.spawn_node("holder", name="a")
+    with Client(own.address, connect_timeout=0.5) as client:
+        assert client.execute("whoami") == "a"
+        own.gateway.kill()
+        began = time.perf_counter()
+        with pytest.raises(LinkError, match=own.address) as caught:
+            client.execute("whoami")
+        assert time.perf_counter() - began < 1.5
+        assert "easynet" in str(caught.value)
+        own.restart_gateway()
+
+        def answered() -> bool:
+            try:
+                return client.execute("whoami") == "a"
+            except EasyRemoteError:
+                return False
+
+        until(answered, within_seconds=10, what="an answer through the new gateway")
+        assert node.running
+        assert [record.name for record in client.list_nodes()] == ["a"]
+
+
+def test_a_node_may_start_before_its_gateway(own_network: Callable[..., Network]) -> None:
+    own = own_network()
+    own.gateway.kill()
+    early = own.launch_node("holder", name="early")
+    own.restart_gateway()
+    early.wait_for("^serving$", within_seconds=10)
+    own.wait_for_node("early")
+    assert own.client.execute("whoami") == "early"
+
+
+def test_a_call_survives_a_restart_of_the_gateway_and_runs_once(
+    own_network: Callable[..., Network], tmp_path: Path
+) -> None:
+    own = own_network()
+    own.spawn_node("holder", name="a")
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    call = own.client.submit("hold", str(started), str(gate))
+    until(lambda: marks(started) == 1)
+    own.gateway.kill()
+    own.restart_gateway()
+    gate.touch()
+    assert call.result(15) == "a"
+    assert marks(started) == 1
