@@ -20,14 +20,16 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
+# On a device of its own this would be all of a program.
+node = ComputeNode(ADDRESS)
+
+
+@node.register(name="count_words")
 def count_words_there(text: str) -> int:
     print(f"  the node was asked about {text!r}")
     return len(text.split())
 
 
-# On a device of its own this would be all of a program.
-node = ComputeNode(ADDRESS)
-node.register(count_words_there, name="count_words")
 node.serve(blocking=False)
 if not node.wait_for_connection(timeout=10):
     sys.exit(f"No gateway at {ADDRESS}. Start one with: easynet gateway")

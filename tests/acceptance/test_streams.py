@@ -87,6 +87,22 @@ def test_an_async_stream_closed_early_stops_the_generator(network: Network, tmp_
     assert asyncio.run(take_three()) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("function", ["endless", "endless_async"])
+def test_leaving_an_async_loop_early_stops_the_generator(
+    network: Network, tmp_path: Path, function: str
+) -> None:
+    ended = tmp_path / "ended"
+
+    async def take_some() -> None:
+        async with AsyncClient(network.address) as own:
+            async for item in own.stream(function, str(ended)):
+                if item == 10:
+                    break
+            await asyncio.to_thread(until, lambda: marks(ended) == 1, within_seconds=3)
+
+    asyncio.run(take_some())
+
+
 @pytest.mark.parametrize("function", ["fail_after", "fail_after_async"])
 def test_an_error_in_mid_stream_arrives_after_the_items_before_it(client: Client, function: str) -> None:
     taken: list[int] = []

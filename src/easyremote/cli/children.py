@@ -51,6 +51,7 @@ class EasynetChild:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
+        self._asked = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "easyremote", *words, "--with-parent"],
             env=dict(environment),
@@ -106,12 +107,18 @@ class EasynetChild:
         """Its last words, indented."""
         return "\n".join(f"  {line}" for line in self._lines[-20:]) or "  nothing"
 
-    def stop(self) -> int:
-        """Ask it to stop, kill it if it will not; its exit code."""
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, and do not wait."""
+        self._asked = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)  # a shell's background job may ignore SIGINT
-            if not self.wait(STOP_SECONDS):
-                self._process.kill()
+
+    def stop(self) -> int:
+        """Ask it to stop if nobody has, kill it if it will not; its exit code."""
+        if not self._asked:
+            self.ask_to_stop()
+        if not self.wait(STOP_SECONDS):
+            self._process.kill()
         code = self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()

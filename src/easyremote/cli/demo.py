@@ -95,6 +95,8 @@ class Stage:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+        for node in self.nodes.values():
+            node.ask_to_stop()
         children = [*self.nodes.values(), *([self.gateway] if self.gateway else [])]
         codes = {child.name: child.stop() for child in children}
         self.nodes, self.gateway = {}, None

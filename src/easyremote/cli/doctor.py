@@ -179,8 +179,8 @@ def _key(home: Path) -> Finding:
     try:
         identity = Keyring(home).identity(secrets.token_bytes(32))
     except EasyRemoteError as error:
-        found, _, remedy = str(error).partition("\n")
-        return Finding(check="key", state="wrong", found=found, remedy=remedy, exit=Exit.FAILED)
+        found, *remedy = re.split(r"\.? (?=Run: |Restore |Make )", str(error), maxsplit=1)
+        return Finding(check="key", state="wrong", found=found, remedy="".join(remedy), exit=Exit.FAILED)
     return Finding(check="key", state="ok", found=f"device {device_text(identity.device)}")
 
 
@@ -189,9 +189,9 @@ def _key(home: Path) -> Finding:
 
 def _gateway(settings: Settings) -> Finding:
     """Whether anything listens there at all."""
-    from easyremote.client.asking import check_address
+    from easyremote.client.blocking import Client
 
-    address = check_address(settings.gateway)
+    address = Client(settings.gateway).gateway_address  # with its port, if none was said
     host, _, port = address.rpartition(":")
     began = time.perf_counter()
     try:

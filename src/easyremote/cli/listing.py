@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from easyremote.cli.output import Output
 from easyremote.cli.settings import Settings
 from easyremote.client.blocking import Client
@@ -33,14 +35,24 @@ def list_nodes(settings: Settings, out: Output) -> None:
     rows = [
         {
             "node": record.name,
-            "status": record.status,
             "functions": len(record.functions),
             "running": record.load.running,
             "waiting": record.load.waiting,
-            "capacity": record.load.capacity,
-            "device": record.device[:12],
+            "machine": _machine(record.facts),
+            "device": record.device[:8],
         }
         for record in records
     ]
     empty = f"no nodes at {settings.gateway}; start one: easynet node FILE.py"
     out.table(rows, records=records, empty=empty)
+
+
+def _machine(facts: Mapping[str, object]) -> str:
+    """What a node says of its machine, as far as it says it."""
+    told = [f"{facts.get('os', '')} {facts.get('machine', '')}".strip()]
+    if "cpus" in facts:
+        told.append(f"{facts['cpus']} CPUs")
+    memory = facts.get("memory_bytes")
+    if isinstance(memory, int):
+        told.append(f"{memory / 2**30:.0f} GiB")
+    return ", ".join(part for part in told if part)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -295,6 +294,7 @@ class Client:
         Raises:
             LinkError: The gateway does not answer within the connect timeout.
         """
+        self._shared.closed = False
         self._directory()
         return self
 
@@ -334,33 +334,33 @@ class _Shared:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.pid = 0
+        self.closed = False
 
     def open(self, gateway: str, connect_timeout: float, max_value_bytes: int, home: Path | None) -> Engine:
+        if self.closed:
+            raise UsageError("this client is closed; make another, or call its connect()")
+
         async def make() -> Engine:
             if self.engine is None or self.pid != os.getpid():
                 self.engine = Engine(
                     gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
                 )
                 self.pid = os.getpid()
-                _open_engines.add(self.engine)
             return self.engine
 
         return run_in_background(make())
 
     def close(self) -> None:
+        self.closed = True
         engine, self.engine = self.engine, None
         if engine is not None and self.pid == os.getpid():
             run_in_background(engine.close())
-            _open_engines.discard(engine)
 
     def __del__(self) -> None:
         """A client nobody holds disconnects."""
         engine = self.engine
         if engine is not None and self.pid == os.getpid() and not engine.loop.is_closed():
             asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
-
-
-_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def _drain(mapping: Mapping, source: Iterator[Any], engine: Engine) -> Iterator[Any]:

@@ -44,6 +44,16 @@ class _Waiting:
             self.future.set_result(value)
 
 
+class _Shared:
+    """What a client and its variants with other options have in common."""
+
+    __slots__ = ("closed", "engine")
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.closed = False
+
+
 class AsyncClient:
     """Calls functions on nodes, through a gateway, sealed for the node.
 
@@ -83,7 +93,7 @@ class AsyncClient:
         self._max_value_bytes = max_value_bytes
         self._home = home
         self._options = Options().changed({"timeout": timeout, "policy": policy})
-        self._engines: list[Engine] = []
+        self._shared = _Shared()
 
     @property
     def gateway_address(self) -> str:
@@ -222,13 +232,17 @@ class AsyncClient:
         Raises:
             LinkError: The gateway does not answer within the connect timeout.
         """
+        self._shared.closed = False
         await self._engine().ready()
         return self
 
     async def close(self) -> None:
         """Cancel what is open and disconnect."""
-        while self._engines:
-            await self._engines.pop().close()
+        shared = self._shared
+        shared.closed = True
+        engine, shared.engine = shared.engine, None
+        if engine is not None:
+            await engine.close()
 
     async def __aenter__(self) -> AsyncClient:
         """Connect; leaving closes."""
@@ -239,16 +253,17 @@ class AsyncClient:
         await self.close()
 
     def _engine(self) -> Engine:
-        if not self._engines:
-            self._engines.append(
-                Engine(
-                    self._gateway,
-                    connect_timeout=self._connect_timeout,
-                    max_value_bytes=self._max_value_bytes,
-                    home=self._home,
-                )
+        shared = self._shared
+        if shared.closed:
+            raise UsageError("this client is closed; make another, or call its connect()")
+        engine = shared.engine
+        if engine is None:
+            engine = shared.engine = Engine(
+                self._gateway,
+                connect_timeout=self._connect_timeout,
+                max_value_bytes=self._max_value_bytes,
+                home=self._home,
             )
-        engine = self._engines[0]
         if engine.loop is not asyncio.get_running_loop():
             raise UsageError(
                 "an AsyncClient belongs to the event loop it was first used on; make another here"

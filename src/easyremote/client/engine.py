@@ -244,4 +244,3 @@ def _numbers() -> Iterator[int]:
     while True:
         start += 1
         yield start
-
