@@ -79,13 +79,18 @@ def test_a_stream_as_json_is_one_line_an_item(command: Callable[..., Program]) -
     assert [json.loads(line) for line in ended.output] == [3, 2, 1], ended
 
 
-def test_exit_codes_tell_what_kind_of_thing_went_wrong(command: Callable[..., Program]) -> None:
-    raised = command("call", "fail", "ValueError", "bad 5")
-    unknown = command("call", "gret", "Ada")
-    argument = command("call", "resize", "abc")
-    timeout = command("call", "nap", "5", "--timeout", "0.3")
-    away = command("call", "greet", "Ada", EASYREMOTE_GATEWAY=f"127.0.0.1:{free_port()}")
-    usage = command("call")
+def test_exit_codes_tell_what_kind_of_thing_went_wrong(
+    network: Network, start: Callable[..., Program]
+) -> None:
+    def call(*words: str, gateway: str = network.address) -> Program:
+        return start([*easynet(), "call", *words], environment={"EASYREMOTE_GATEWAY": gateway})
+
+    away = call("greet", "Ada", gateway=f"127.0.0.1:{free_port()}")
+    raised = call("fail", "ValueError", "bad 5")
+    unknown = call("gret", "Ada")
+    argument = call("resize", "abc")
+    timeout = call("nap", "5", "--timeout", "0.3")
+    usage = call()
     codes = [program.wait() for program in (raised, unknown, argument, timeout, away, usage)]
     assert 0 not in codes
     assert len({raised.wait(), unknown.wait(), timeout.wait(), away.wait()}) == 4, codes
@@ -95,7 +100,7 @@ def test_exit_codes_tell_what_kind_of_thing_went_wrong(command: Callable[..., Pr
     assert "easynet gateway" in "\n".join(away.errors)
     for program in (raised, unknown, argument, timeout, away):
         assert program.output == [], "errors go to the other stream"
-        assert "Traceback (most recent call last)" not in "\n".join(program.errors[:1])
+        assert "site-packages" not in program.said, "no traceback of our own"
 
 
 def test_call_on_a_named_node(command: Callable[..., Program]) -> None:
@@ -107,10 +112,11 @@ def test_call_on_a_named_node(command: Callable[..., Program]) -> None:
 
 
 def test_functions_and_nodes_as_json(command: Callable[..., Program]) -> None:
-    functions = {each["name"]: each for each in json.loads("\n".join(command("functions", "--json").output))}
+    """One JSON object a line, so that each line can be read as it comes."""
+    functions = {each["name"]: each for each in map(json.loads, command("functions", "--json").output)}
     assert functions["greet"]["signature"] == "(name: str, *, excited: bool = False) -> str"
     assert functions["greet"]["nodes"] == ["workshop"]
-    nodes = json.loads("\n".join(command("nodes", "--json").output))
+    nodes = [json.loads(line) for line in command("nodes", "--json").output]
     assert [node["name"] for node in nodes] == ["workshop"]
     assert "greet" in nodes[0]["functions"]
 
@@ -130,7 +136,9 @@ def test_doctor_finds_nothing_wrong_with_a_working_network(command: Callable[...
     assert ended.wait() == 0, ended
     told = command("doctor", "--json")
     assert told.wait() == 0, told
-    assert json.loads("\n".join(told.output))
+    checks = [json.loads(line) for line in told.output]
+    assert len(checks) >= 4
+    assert {check["state"] for check in checks} <= {"ok", "note"}, told
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(command: Callable[..., Program]) -> None:
@@ -243,7 +251,7 @@ def test_gateway_on_a_port_in_use_says_so(network: Network, command: Callable[..
     ended = command("gateway", "--port", port)
     assert ended.wait() != 0
     assert port in ended.said
-    assert "in use" in ended.said
+    assert "in use" in ended.said or "another program already" in ended.said
     assert "Traceback" not in ended.said
 
 

@@ -84,6 +84,27 @@ def test_client_and_node_find_the_gateway_again_by_themselves(own_network: Calla
         assert [record.name for record in client.list_nodes()] == ["a"]
 
 
+def test_a_gateway_that_was_silent_for_longer_than_the_lease_is_found_again(
+    own_network: Callable[..., Network],
+) -> None:
+    own = own_network(heartbeat_timeout_seconds=1)
+    node = own.spawn_node("holder", name="a")
+    assert own.client.execute("whoami") == "a"
+    own.gateway.freeze()
+    node.wait_for("lost its gateway", within_seconds=5)
+    with pytest.raises(EasyRemoteError):
+        own.client.execute("whoami", timeout=2)
+    own.gateway.thaw()
+
+    def answered() -> bool:
+        try:
+            return own.client.execute("whoami", timeout=2) == "a"
+        except EasyRemoteError:
+            return False
+
+    until(answered, within_seconds=10, what="an answer through the thawed gateway")
+
+
 def test_a_node_may_start_before_its_gateway(own_network: Callable[..., Network]) -> None:
     own = own_network()
     own.gateway.kill()

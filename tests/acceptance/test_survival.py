@@ -122,7 +122,7 @@ def test_a_second_ctrl_c_ends_a_draining_node_at_once(
     call = network.client.submit("hasty.hold", str(started), str(tmp_path / "gate"))
     until(lambda: marks(started) == 1)
     node.interrupt()
-    network.wait_for_departure("hasty", within_seconds=3)
+    node.wait_for("stopping", within_seconds=3)
     assert node.running
     node.interrupt()
     node.wait(within_seconds=3)

@@ -245,11 +245,26 @@ def test_pandas_tables_come_back(client: Client) -> None:
         index=pd.Index(["r1", "r2", "r3"], name="row"),
     )
     pd.testing.assert_frame_equal(client.execute("echo", frame), frame)
-    pd.testing.assert_frame_equal(client.execute("echo", frame.iloc[:0]), frame.iloc[:0])
     pd.testing.assert_series_equal(client.execute("echo", frame["share"]), frame["share"])
     pd.testing.assert_index_equal(client.execute("echo", frame.index), frame.index)
     long = pd.DataFrame({"x": range(100_000), "y": [0.5] * 100_000})
     pd.testing.assert_frame_equal(client.execute("echo", long), long)
+
+
+def test_pandas_tables_come_back_whatever_their_shape(client: Client) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"n": [1, 2], "word": ["a", "b"], "kind": pd.Categorical(["x", "y"])})
+    shapes_of_it = [
+        frame.iloc[:0],
+        frame[[]],
+        frame.iloc[::-1],
+        frame.set_index(["n", "word"]),
+        frame.rename(columns={"n": 0}),
+        pd.DataFrame([[1, 2.5]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])),
+        pd.DataFrame({"n": [1, 2]}, index=pd.date_range("2024-01-01", periods=2, tz="UTC")),
+    ]
+    for table in shapes_of_it:
+        pd.testing.assert_frame_equal(client.execute("echo", table), table)
 
 
 def test_polars_tables_come_back(client: Client) -> None:

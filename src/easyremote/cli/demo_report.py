@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.style import Style
 from rich.text import Text
 
-__all__ = ["DemoReport", "digit_art"]
+__all__ = ["DemoReport", "DigitArt"]
 
 DIGITS_SHOWN = 7
 
@@ -26,15 +28,14 @@ class DemoReport:
     def heading(self, version: str) -> None:
         """What this is."""
         self.console.print(Text.assemble(("EasyRemote ", "bold"), (version, "bold cyan"), " demo"))
-        self.console.print("One gateway, two nodes and one caller: four processes on this machine,")
-        self.console.print("every call sealed from the caller to its node.\n")
+        self.console.print("One gateway, two nodes and one caller: four processes on this machine.\n")
 
-    def passing(self, name: str, found: str, seconds: float, details: Sequence[Text]) -> None:
+    def passing(self, name: str, found: str, seconds: float, details: Sequence[RenderableType]) -> None:
         """A step whose claims were all checked."""
         self.passed += 1
         self._line("✓", "green", name, found, seconds)
         for detail in details:
-            self.console.print(Padding(detail, (0, 0, 0, 4)))
+            self.console.print(Padding(detail, (0, 0, 0, 4), expand=False))
 
     def failing(self, name: str, why: str, seconds: float) -> None:
         """A step that did not do what it claims."""
@@ -42,7 +43,7 @@ class DemoReport:
         first, *others = why.splitlines() or [""]
         self._line("✗", "red", name, first, seconds)
         for line in others:
-            self.console.print(Padding(Text(line), (0, 0, 0, 4)))
+            self.console.print(Padding(Text(line), (0, 0, 0, 4), expand=False))
 
     def skipping(self, name: str, why: str) -> None:
         """A step left out, and what would bring it."""
@@ -63,22 +64,47 @@ class DemoReport:
         self.console.print(line.append(took, "dim"), soft_wrap=True)
 
 
-def digit_art(images: Sequence[Any], answers: Sequence[int], labels: Sequence[int]) -> Text:
-    """Some test images as blocks, the answer below each; a wrong answer is shown among them."""
-    wrong = [at for at in range(len(answers)) if answers[at] != labels[at]][:1]
-    shown = [at for at in range(DIGITS_SHOWN) if at not in wrong]
-    shown = sorted(shown[: DIGITS_SHOWN - len(wrong)]) + wrong
-    art = Text()
-    for row in range(0, 8, 2):
-        art.append("  ".join(_row(images[at], row) for at in shown) + "\n")
-    for at in shown:
-        right = answers[at] == labels[at]
-        told = f"{answers[at]}" if right else f"{answers[at]}, is {labels[at]}"
-        art.append(f"{told:<10}", "bold green" if right else "bold red")
-    return art
+class DigitArt:
+    """Some test images, the answer below each; a wrong answer is shown among them.
+
+    Args:
+        images: The images, rows of pixels from 0 to 16.
+        answers: What the network said of each.
+        labels: What each is.
+    """
+
+    def __init__(self, images: Sequence[Any], answers: Sequence[int], labels: Sequence[int]) -> None:
+        wrong = [at for at in range(len(answers)) if answers[at] != labels[at]][:1]
+        right = [at for at in range(len(answers)) if answers[at] == labels[at]]
+        self._shown = [
+            (images[at], answers[at], labels[at]) for at in right[: DIGITS_SHOWN - len(wrong)] + wrong
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Two rows of pixels a line: greys where there are colours, blocks where there are none."""
+        paint = _blocks if console.color_system is None else _greys
+        art = Text(no_wrap=True)
+        for row in range(0, 8, 2):
+            for image, _, _ in self._shown:
+                paint(art, image[row], image[row + 1])
+                art.append("  ")
+            art.append("\n")
+        for _, answer, label in self._shown:
+            told = f"{answer}" if answer == label else f"{answer}, is {label}"
+            art.append(f"{told:^8}  ", "bold green" if answer == label else "bold red")
+        yield art
 
 
-def _row(image: Any, row: int) -> str:
-    """Two rows of pixels as one row of half blocks."""
-    pairs = zip(image[row], image[row + 1], strict=True)
-    return "".join(" ▄▀█"[2 * (above >= 8) + (below >= 8)] for above, below in pairs)
+def _blocks(art: Text, above: Any, below: Any) -> None:
+    pairs = zip(above, below, strict=True)
+    art.append("".join(" ▄▀█"[2 * (upper >= 8) + (lower >= 8)] for upper, lower in pairs))
+
+
+def _greys(art: Text, above: Any, below: Any) -> None:
+    for upper, lower in zip(above, below, strict=True):
+        art.append("▀", Style(color=_grey(upper), bgcolor=_grey(lower)))
+
+
+def _grey(pixel: float) -> Color:
+    level = min(255, int(pixel * 16))
+    return Color.from_rgb(level, level, level)

@@ -81,13 +81,12 @@ def _show(finding: Finding, out: Output) -> None:
     if out.as_json:
         out.value(finding)
     elif out.terminal:
-        _show_rich(finding)
+        _show_rich(finding, out)
     else:
         out.line("\t".join((finding.state, finding.check, finding.found, finding.remedy)).rstrip("\t"))
 
 
-def _show_rich(finding: Finding) -> None:
-    from rich.console import Console
+def _show_rich(finding: Finding, out: Output) -> None:
     from rich.text import Text
 
     mark, colour = MARKS[finding.state]
@@ -96,7 +95,7 @@ def _show_rich(finding: Finding) -> None:
     )
     if finding.remedy:
         line.append(f"\n  {'':<11}→ {printable(finding.remedy)}", colour)
-    Console(highlight=False).print(line, soft_wrap=True)
+    out.console.print(line, soft_wrap=True)
 
 
 # ---- this machine

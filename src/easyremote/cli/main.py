@@ -215,4 +215,4 @@ def demo(context: typer.Context, verbose: Verbose = False) -> None:
     with _settings(context, verbose):
         from easyremote.cli.demo import run_demo
 
-        raise SystemExit(run_demo())
+        raise SystemExit(run_demo(Output()))

@@ -55,7 +55,7 @@ class Output:
         elif self.terminal:
             from rich.pretty import pretty_repr
 
-            width = self._console().width
+            width = self.console.width
             self.line(printable(pretty_repr(value, max_width=width)))
         else:
             self.line(repr(value))
@@ -96,9 +96,11 @@ class Output:
             first, *others = (Text(printable(_cell(value))) for value in row.values())
             first.stylize("cyan")
             table.add_row(first, *others)
-        self._console().print(table)
+        self.console.print(table)
 
-    def _console(self) -> Console:
+    @property
+    def console(self) -> Console:
+        """For what a table or a line is not enough for."""
         from rich.console import Console
 
         return Console(file=self.stream, highlight=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
 from easyremote.client.client import CONNECT_TIMEOUT_SECONDS, MAP_IN_FLIGHT
 from easyremote.client.engine import Engine
-from easyremote.client.mapping import Mapping
+from easyremote.client.mapping import Mapping, drain, drain_async, each
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.streams import AsyncStream, Stream
 from easyremote.errors import EasyRemoteError, UnknownNodeError, UsageError
@@ -25,7 +25,7 @@ from easyremote.links.loop import run_in_background
 from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
-from easyremote.protocol.events import CallCancelled, CallRequested
+from easyremote.protocol.events import CallRequested
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 from easyremote.wire.values import decode
 
@@ -80,7 +80,7 @@ class _Answer(Future[Any]):
         """Cancel the call, here and on its node."""
         cancelled = super().cancel()
         if cancelled:
-            self._engine.request_from_thread(CallCancelled(self.number), None)
+            self._engine.cancel_from_thread(self.number)
         return cancelled
 
 
@@ -184,6 +184,24 @@ class Client:
         max_in_flight: int = MAP_IN_FLIGHT,
     ) -> Iterator[Any]:
         """Call a function once for every item; see ``AsyncClient.map``."""
+        engine, mapping = self._mapping(function, ordered, return_exceptions, max_in_flight)
+        return drain(mapping, iter(items), engine.cancel_from_thread)
+
+    def _map_async(
+        self,
+        function: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+        max_in_flight: int,
+    ) -> AsyncIterator[Any]:
+        engine, mapping = self._mapping(function, ordered, return_exceptions, max_in_flight)
+        return drain_async(mapping, each(items), engine.cancel_from_thread, engine.loop)
+
+    def _mapping(
+        self, function: str, ordered: bool, return_exceptions: bool, max_in_flight: int
+    ) -> tuple[Engine, Mapping]:
         engine, options = self._engine(), self._options
 
         def send(item: Any, place: Any) -> int:
@@ -191,10 +209,9 @@ class Client:
             engine.request_from_thread(request, place)
             return request.call
 
-        mapping = Mapping(
+        return engine, Mapping(
             send, ordered=ordered, return_exceptions=return_exceptions, max_in_flight=max_in_flight
         )
-        return _drain(mapping, iter(items), engine)
 
     def stream(self, function: str, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator; ``for`` takes its items as they are yielded."""
@@ -361,24 +378,3 @@ class _Shared:
         engine = self.engine
         if engine is not None and self.pid == os.getpid() and not engine.loop.is_closed():
             asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
-
-
-def _drain(mapping: Mapping, source: Iterator[Any], engine: Engine) -> Iterator[Any]:
-    more = True
-    try:
-        while more or not mapping.empty:
-            while more and mapping.room:
-                try:
-                    mapping.begin(next(source))
-                except StopIteration:
-                    more = False
-                if mapping.arrivals:
-                    break
-            if not more and mapping.empty:
-                break
-            if not mapping.arrivals and not (more and mapping.room):
-                mapping.arrivals.some_in_thread()
-            yield from mapping.results()
-    finally:
-        for number in mapping.left():
-            engine.request_from_thread(CallCancelled(number), None)

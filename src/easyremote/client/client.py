@@ -9,7 +9,7 @@ from typing import Any
 
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
 from easyremote.client.engine import Engine
-from easyremote.client.mapping import Mapping
+from easyremote.client.mapping import Mapping, drain_async, each
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.streams import AsyncStream
 from easyremote.errors import EasyRemoteError, UsageError
@@ -177,26 +177,8 @@ class AsyncClient:
         mapping = Mapping(
             send, ordered=ordered, return_exceptions=return_exceptions, max_in_flight=max_in_flight
         )
-        source = _items(items)
-        more = True
-        try:
-            while more or not mapping.empty:
-                while more and mapping.room:
-                    try:
-                        mapping.begin(await anext(source))
-                    except StopAsyncIteration:
-                        more = False
-                    if mapping.arrivals:
-                        break
-                if not more and mapping.empty:
-                    break
-                if not mapping.arrivals and not (more and mapping.room):
-                    await mapping.arrivals.some(engine.loop)
-                for result in mapping.results():
-                    yield result
-        finally:
-            for number in mapping.left():
-                engine.cancel(number)
+        async for result in drain_async(mapping, each(items), engine.cancel, engine.loop):
+            yield result
 
     def stream(self, function: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
         """Call a generator; ``async for`` takes its items as they are yielded.
@@ -269,12 +251,3 @@ class AsyncClient:
                 "an AsyncClient belongs to the event loop it was first used on; make another here"
             )
         return engine
-
-
-async def _items(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item

@@ -132,6 +132,10 @@ class Engine:
         if self._waiters.pop(number, None) is not None and not self._closed:
             self._driver.post(CallCancelled(number))
 
+    def cancel_from_thread(self, number: int) -> None:
+        """The same from any other thread."""
+        self.request_from_thread(CallCancelled(number), None)
+
     def taken(self, number: int, size: int) -> None:
         """Items of a stream were consumed; on the engine's loop."""
         if number in self._waiters and not self._closed:
@@ -235,6 +239,8 @@ class Engine:
         self._closed = True
         if self._driver.connected:
             await self._driver.flush(0.2)
+            self._device.attachment.leave()
+            await self._driver.flush(0.1)
         await self._driver.close()
 
 

@@ -5,8 +5,9 @@ The bookkeeping is here, once; the two clients only differ in how they wait.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 from easyremote.client.streams import Arrivals
@@ -105,3 +106,52 @@ class Mapping:
     def left(self) -> list[int]:
         """The calls still in flight, to be cancelled."""
         return list(self._in_flight)
+
+
+def drain(mapping: Mapping, items: Iterator[Any], cancel: Callable[[int], None]) -> Iterator[Any]:
+    """Give out results while making calls; leaving early cancels the calls in flight."""
+    more = True
+    try:
+        while more or not mapping.empty:
+            while more and mapping.room and not mapping.arrivals:
+                try:
+                    mapping.begin(next(items))
+                except StopIteration:
+                    more = False
+            if not mapping.empty and not mapping.arrivals:
+                mapping.arrivals.some_in_thread()
+            yield from mapping.results()
+    finally:
+        for number in mapping.left():
+            cancel(number)
+
+
+async def drain_async(
+    mapping: Mapping, items: AsyncIterator[Any], cancel: Callable[[int], None], engine_loop: AbstractEventLoop
+) -> AsyncIterator[Any]:
+    """The same in a coroutine."""
+    more = True
+    try:
+        while more or not mapping.empty:
+            while more and mapping.room and not mapping.arrivals:
+                try:
+                    mapping.begin(await anext(items))
+                except StopAsyncIteration:
+                    more = False
+            if not mapping.empty and not mapping.arrivals:
+                await mapping.arrivals.some(engine_loop)
+            for result in mapping.results():
+                yield result
+    finally:
+        for number in mapping.left():
+            cancel(number)
+
+
+async def each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """The items, whichever kind of iterable holds them."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

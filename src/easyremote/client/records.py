@@ -57,7 +57,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
         labels: Its owner's labels.
         capabilities: Its owner's words for what it can do.
         load: How busy it is.
-        status: ``"online"``.
+        status: ``"online"``, or ``"draining"`` while it finishes what it has and takes nothing new.
     """
 
     name: str
@@ -100,6 +100,7 @@ def node_record(view: NodeView) -> NodeRecord:
         labels=dict(card.labels),
         capabilities=list(card.capabilities),
         load=LoadRecord(view.load.running, view.load.waiting, card.capacity),
+        status="draining" if card.draining else "online",
     )
 
 

@@ -76,7 +76,7 @@ class RemoteFunction(Generic[P, R]):
             return client._stream(self._name, args, kwargs, self._known(), all_for_function=True)
         if self._async:
             return self._await(client, args, kwargs)
-        answer = self.submit(*args, **kwargs)
+        answer = self._submit(client, args, kwargs)
         try:
             return answer.result()
         except BaseException:
@@ -90,9 +90,10 @@ class RemoteFunction(Generic[P, R]):
         """Run the body here."""
         return self._function(*args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call it without waiting."""
-        return self._submit(self._client(), args, kwargs)
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any] | asyncio.Future[Any]:
+        """Call it without waiting; the future is awaited if the body is ``async``."""
+        future = self._submit(self._client(), args, kwargs)
+        return asyncio.wrap_future(future) if self._async else future
 
     def _submit(self, client: Client, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         return client._submit(self._name, args, kwargs, self._known(), all_for_function=True)
@@ -104,9 +105,10 @@ class RemoteFunction(Generic[P, R]):
         ordered: bool = True,
         return_exceptions: bool = False,
         max_in_flight: int = MAP_IN_FLIGHT,
-    ) -> Iterator[Any]:
-        """Call it once for every item; see ``Client.map``."""
-        return self._client().map(
+    ) -> Iterator[Any] | AsyncIterator[Any]:
+        """Call it once for every item, see ``Client.map``; ``async for`` if the body is ``async``."""
+        client = self._client()
+        return (client._map_async if self._async else client.map)(
             self._name,
             items,
             ordered=ordered,

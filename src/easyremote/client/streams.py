@@ -71,31 +71,41 @@ def _set(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
+class _Feed:
+    """Where a streaming call's items go; all that the engine holds, so that a dropped stream is noticed."""
+
+    __slots__ = ("arrivals",)
+
+    def __init__(self) -> None:
+        self.arrivals: Arrivals[tuple[Value | None, int, EasyRemoteError | None]] = Arrivals()
+
+    def feed(self, value: Value, cost: int) -> None:
+        """An item is here; on the engine's loop."""
+        self.arrivals.arrived((value, cost, None))
+
+    def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
+        """The stream is over, with an error or without; on the engine's loop."""
+        self.arrivals.arrived((None, 0, error))
+
+
 class _Items:
-    """What both kinds of stream share: the waiter of one streaming call."""
+    """What both kinds of stream share: the consumer's side of one streaming call."""
 
     def __init__(self, engine: Engine, known: tuple[type, ...]) -> None:
         self._engine = engine
         self._known = known
         self._number: int | None = None
-        self._arrivals: Arrivals[tuple[Value | None, int, EasyRemoteError | None]] = Arrivals()
+        self._feed = _Feed()
+        self._arrivals = self._feed.arrivals
         self._untold = 0
         self._over = False
-
-    def feed(self, value: Value, cost: int) -> None:
-        """An item is here; on the engine's loop."""
-        self._arrivals.arrived((value, cost, None))
-
-    def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
-        """The stream is over, with an error or without; on the engine's loop."""
-        self._arrivals.arrived((None, 0, error))
 
     def _begin(self, request: CallRequested) -> None:
         self._number = request.call
         if self._engine.loop is _running_loop():
-            self._engine.request(request, self)
+            self._engine.request(request, self._feed)
         else:
-            self._engine.request_from_thread(request, self)
+            self._engine.request_from_thread(request, self._feed)
 
     def _take(self) -> tuple[bool, Any]:
         """Whether there is a further item, and the item."""

@@ -18,6 +18,8 @@ from easyremote.links.link import Connect, Link
 from easyremote.protocol.device import Device
 from easyremote.protocol.effects import CloseLink, Effect
 from easyremote.protocol.events import Event, LinkClosed, LinkOpened, PacketReceived, Woken
+from easyremote.protocol.machine import NEVER
+from easyremote.trace import log
 from easyremote.wire.frame import join, walk
 
 SPACING_SECONDS = 0.0005
@@ -46,6 +48,7 @@ class Driver:
     def start(self) -> None:
         """Begin to connect, and reconnect until closed."""
         self._running = self._loop.create_task(self._run())
+        self._running.add_done_callback(_say_if_it_broke)
 
     @property
     def connected(self) -> bool:
@@ -74,10 +77,8 @@ class Driver:
         """Wait until everything was sent and acknowledged; False if that took too long."""
         deadline = self._loop.time() + timeout_seconds
         while self._loop.time() < deadline:
-            if (
-                all(channel.quiet for channel in self._machine.sessions)
-                and not self._machine.attachment.outgoing
-            ):
+            waiting = any(not one.quiet and one.absent_since == NEVER for one in self._machine.sessions)
+            if not waiting and not self._machine.attachment.outgoing:
                 return True
             await asyncio.sleep(0.01)
         return False
@@ -174,3 +175,9 @@ class Driver:
     def _wake(self) -> None:
         self._timer, self._timer_at = None, float("inf")
         self.post(Woken())
+
+
+def _say_if_it_broke(task: asyncio.Task[None]) -> None:
+    """A driver runs until it is closed; if it ends otherwise, somebody must hear of it."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the link's driver broke; please report this", exc_info=task.exception())

@@ -54,6 +54,10 @@ class _DeviceLink:
             await self._call.write(packet)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
             raise LinkError(f"the link to the gateway at {self.address} broke: {_reason(error)}") from None
+        except asyncio.CancelledError:
+            if _being_cancelled():
+                raise
+            raise LinkError(f"the link to the gateway at {self.address} was closed") from None
 
     async def receive(self) -> bytes | None:
         """Read one packet."""
@@ -61,6 +65,10 @@ class _DeviceLink:
             packet = await self._call.read()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             return None
+        except asyncio.CancelledError:
+            if _being_cancelled():
+                raise
+            return None  # gRPC says so when it is the call, not the task, that was cancelled
         return None if packet is grpc.aio.EOF else packet
 
     async def close(self, reason: str = "") -> None:
@@ -208,7 +216,7 @@ def _check_free(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ListenError(
-                    f"cannot listen on {_join(host, port)}: another program already does. Stop it, "
+                    f"cannot listen on {_join(host, port)}: the port is in use by another program. Stop it, "
                     "or choose another port: Server(port=…) or easynet gateway --port"
                 ) from None
             raise ListenError(f"cannot listen on {_join(host, port)}: {error.strerror}") from None
@@ -216,6 +224,11 @@ def _check_free(host: str, port: int) -> None:
 
 def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _reason(error: BaseException) -> str:

@@ -226,7 +226,10 @@ class ComputeNode:
         running, self._running = self._running, None
         if running is not None:
             log.info("node %s is stopping; %d calls are running", self._name, running.open_calls)
-            run_in_background(running.close(drain_seconds))
+            try:
+                run_in_background(running.close(drain_seconds))
+            except KeyboardInterrupt:  # Ctrl-C again: what runs is not waited for
+                run_in_background(running.close(0.0))
             self._connected.clear()
             log.info("node %s stopped", self._name)
         self._stopped.set()
@@ -272,6 +275,7 @@ class _Running:
         self._endpoint = identity.device + os.urandom(8)
         self._card_number = 0
         self._told_unreachable = False
+        self._draining = False
         self._prekeys = Prekeys(suite=node._suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
         self._device = Device(
             identity,
@@ -314,7 +318,10 @@ class _Running:
     async def close(self, drain_seconds: float) -> None:
         """Drain, leave, stop."""
         self._rotation.cancel()
+        self._draining = True
         self._driver.post(DrainStarted())
+        if self._driver.connected:
+            self._show_card()
         deadline = self._loop.time() + drain_seconds
         while self.open_calls and self._driver.connected and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
@@ -340,7 +347,8 @@ class _Running:
             self._attached(effect.name)
         elif isinstance(effect, Detached):
             self._node._connected.clear()
-            log.warning("node %s lost its gateway: %s; reconnecting", self._node._name, effect.reason)
+            if not self._draining:
+                log.warning("node %s lost its gateway: %s; reconnecting", self._node._name, effect.reason)
         elif isinstance(effect, Turned):
             self._turned(effect.error)
         elif isinstance(effect, Notice) and watched():
@@ -351,8 +359,10 @@ class _Running:
         node._name = name
         self._show_card()
         node._connected.set()
-        functions = ", ".join(sorted(entry.name for entry in node._registry.entries())) or "no functions yet"
-        log.info("node %s serves %s through %s", name, functions, self._address)
+        many = len(node._registry.entries())
+        log.info(
+            "node %s serves %d function%s through %s", name, many, "" if many == 1 else "s", self._address
+        )
 
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
@@ -399,6 +409,7 @@ class _Running:
                 capabilities=node._capabilities,
                 max_value_bytes=node._max_value_bytes,
                 capacity=node._capacity,
+                draining=self._draining,
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))

@@ -211,22 +211,22 @@ def unknown_function_error(function: str, known: set[str], nodes: int) -> Unknow
             "`easynet node FILE.py`, or node.serve()"
         )
     return UnknownFunctionError(
-        f"no node offers {function!r}{near(function, known)}. Run `easynet functions` to see what there is"
+        f"no node offers {function!r}{near(function, known)} Run `easynet functions` to see what there is"
     )
 
 
 def unknown_node_error(node: str, known: set[str]) -> UnknownNodeError:
     """The error for a node nobody knows."""
     return UnknownNodeError(
-        f"no node called {node!r} is connected{near(node, known)}. Run `easynet nodes` to see who is there"
+        f"no node called {node!r} is connected{near(node, known)} Run `easynet nodes` to see who is there"
     )
 
 
 def near(name: str, known: object) -> str:
-    """A clause that names what may have been meant; empty when nothing is close."""
+    """The end of a sentence, naming what may have been meant when something is close."""
     names = [str(one) for one in known] if isinstance(known, (set, dict, list)) else []
     close = get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
 
 
 def _size(value: object) -> int:

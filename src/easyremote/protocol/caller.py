@@ -9,7 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from easyremote.errors import EasyRemoteError, HandshakeError, NodeLostError, ValueTooLargeError
 from easyremote.protocol.call import (
@@ -143,8 +143,10 @@ class Caller:
         return self._ask(call, view, now)
 
     def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
-        requirement = call.request.requirement or self._requirements.get(call.function)
-        if requirement is None:
+        requirement = self._requirements.get(call.function)
+        if call.request.requirement is not None:
+            requirement = structs.replace(call.request.requirement, function=call.function)
+        elif requirement is None:
             requirement = self._requirements[call.function] = Requirement(function=call.function)
         policy = call.request.policy
         return decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen

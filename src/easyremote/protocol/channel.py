@@ -165,8 +165,8 @@ class Channel:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing waits to be sent or acknowledged."""
-        return not (self._outbox or self._bodies or self._retained or self._probe)
+        """Whether nothing waits to be sent or acknowledged, here or there."""
+        return not (self._outbox or self._bodies or self._retained or self._probe) and self._ack_at == NEVER
 
     def ready(self, now: float) -> bool:
         """Whether ``pull`` would give something."""

@@ -45,7 +45,11 @@ class NodeView:
         self.card = card
         self.load = load
         self.functions: dict[str, FunctionCard] = {function.name: function for function in card.functions}
-        self.candidate.capacity = card.capacity
+        candidate = self.candidate
+        candidate.capacity = card.capacity
+        candidate.labels = card.labels
+        candidate.capabilities = frozenset(card.capabilities)
+        candidate.draining = card.draining
 
     @property
     def present(self) -> bool:

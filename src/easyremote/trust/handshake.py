@@ -7,7 +7,9 @@ secret with HKDF-SHA256 (RFC 5869), salted with the signed transcript. The preke
 says which suite and cipher are used; the handshake only repeats it, and must agree.
 
 A prekey lives in memory only and is deleted after the rotation that follows its successor's: from then
-on nobody can open what was sealed to it. A handshake is taken once for as long as its prekey lives.
+on nobody can open what was sealed to it. A handshake is taken once for as long as its prekey lives: the
+same keys twice would mean the same nonces twice. What is remembered is the sealed secret, which the caller
+signed, and not how it was written down, which anyone on the way could change.
 """
 
 from __future__ import annotations
@@ -24,11 +26,17 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from easyremote.errors import HandshakeError, ReplayError, SignatureError
-from easyremote.trust.identity import Identity, verify
+from easyremote.trust.identity import DEVICE_BYTES, Identity, verify
+from easyremote.wire.limits import ENDPOINT_BYTES
 
 LABEL = b"easyremote/v1 handshake"
 SESSION_LABEL = b"easyremote/v1 session"
 VERSION = 1
+SECRET_BYTES = 32
+PREKEY_SEED_BYTES = 104
+PREKEY_ID_BYTES = 8
+HANDSHAKE_BYTES_MAX = 2048
+"""The largest, of the hybrid suite, has 1,276."""
 HYBRID, CLASSIC = "hybrid", "classic"
 AES, CHACHA = "aes256gcm", "chacha20poly1305"
 
@@ -82,8 +90,8 @@ class Prekey:
 
     def __init__(self, seed: bytes, *, suite: str = HYBRID, aead: str = AES) -> None:
         """Make the prekey of a 104-byte seed: 8 bytes of name, 32 for X25519, 64 for ML-KEM-768."""
-        if len(seed) != 104:
-            raise HandshakeError(f"a prekey's seed has 104 bytes, found {len(seed)}")
+        if len(seed) != PREKEY_SEED_BYTES:
+            raise HandshakeError(f"a prekey's seed has {PREKEY_SEED_BYTES} bytes, found {len(seed)}")
         if suite not in _KEMS or aead not in _AEADS:
             raise HandshakeError(f"there is no suite {suite!r} with cipher {aead!r}")
         x25519 = X25519PrivateKey.from_private_bytes(seed[8:40])
@@ -93,7 +101,7 @@ class Prekey:
             mlkem = MLKEM768PrivateKey.from_seed_bytes(seed[40:])
             self.private = hpke.MLKEM768X25519PrivateKey(mlkem, x25519)
             public = mlkem.public_key().public_bytes_raw() + public
-        self.public = PublicPrekey(seed[:8], suite, aead, public)
+        self.public = PublicPrekey(seed[:PREKEY_ID_BYTES], suite, aead, public)
         self.seen: set[bytes] = set()
 
     def __repr__(self) -> str:
@@ -110,7 +118,7 @@ class Prekeys:
 
     def rotate(self, entropy: Callable[[int], bytes]) -> PublicPrekey:
         """Make a new one; the one before the last is deleted."""
-        fresh = Prekey(entropy(104), suite=self._suite, aead=self._aead)
+        fresh = Prekey(entropy(PREKEY_SEED_BYTES), suite=self._suite, aead=self._aead)
         self._alive = [fresh, *self._alive[:1]]
         return fresh.public
 
@@ -127,6 +135,8 @@ class Prekeys:
     def respond(self, handshake: bytes, *, caller: bytes, node: bytes) -> Keys:
         """The node's side: the keys, if this handshake is for us, from that caller, and new.
 
+        It is not used up by this; ``remember`` it once its first frame has opened.
+
         Raises:
             HandshakeError: It is not.
             ReplayError: It was taken before.
@@ -135,23 +145,25 @@ class Prekeys:
         prekey = next((one for one in self._alive if one.public.id == opened.prekey), None)
         if prekey is None:
             raise HandshakeError("the handshake is for a prekey this node does not have")
-        if _mark(handshake) in prekey.seen:
+        if _mark(opened) in prekey.seen:
             raise ReplayError("this handshake was taken before")
         if len(prekey.seen) >= SEEN_MAX:
             raise HandshakeError("this prekey has been used too often; the next is due")
         public = prekey.public
         if (opened.suite, opened.aead) != (public.suite, public.aead):
             raise HandshakeError(
-                f"the handshake says {opened.suite} with {opened.aead}; the prekey is for {public.suite} "
-                f"with {public.aead}"
+                f"the handshake says {opened.suite!r} with {opened.aead!r}; the prekey is for "
+                f"{public.suite!r} with {public.aead!r}"
             )
         context = _context(caller, node, public)
         transcript = _transcript(context, opened.sealed)
         try:
-            verify(caller[:32], opened.signature, transcript)
+            verify(caller[:DEVICE_BYTES], opened.signature, transcript)
             secret = _hpke(public).decrypt(opened.sealed, prekey.private, context)
         except (SignatureError, InvalidTag, ValueError):
             raise HandshakeError("the handshake is not the caller's, or not for this node") from None
+        if len(secret) != SECRET_BYTES:
+            raise HandshakeError(f"a handshake's secret has {SECRET_BYTES} bytes, found {len(secret)}")
         return _derive(secret, transcript, opened.signature, public.aead)
 
     def remember(self, handshake: bytes) -> None:
@@ -159,7 +171,7 @@ class Prekeys:
         opened = _read(handshake)
         for prekey in self._alive:
             if prekey.public.id == opened.prekey:
-                prekey.seen.add(_mark(handshake))
+                prekey.seen.add(_mark(opened))
 
 
 def initiate(
@@ -175,8 +187,12 @@ def initiate(
         secret: 32 fresh random bytes.
 
     Raises:
-        HandshakeError: The prekey cannot be used.
+        HandshakeError: The prekey cannot be used, or the secret or the caller's endpoint is not ours.
     """
+    if len(secret) != SECRET_BYTES:
+        raise HandshakeError(f"a handshake's secret has {SECRET_BYTES} bytes, found {len(secret)}")
+    if caller[:DEVICE_BYTES] != identity.device:
+        raise HandshakeError("a device opens sessions from its own endpoints only")
     context = _context(caller, node, prekey)
     try:
         sealed = _hpke(prekey).encrypt(secret, _public_key(prekey), context)
@@ -189,12 +205,18 @@ def initiate(
 
 
 def _read(handshake: bytes) -> _Handshake:
+    if len(handshake) > HANDSHAKE_BYTES_MAX:
+        raise HandshakeError(
+            f"a handshake of {len(handshake):,} bytes; at most {HANDSHAKE_BYTES_MAX:,} are taken"
+        )
     try:
         opened = _decoder.decode(handshake)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise HandshakeError("the handshake is malformed") from None
     if opened.version != VERSION:
         raise HandshakeError(f"the handshake is of version {opened.version}; this node speaks {VERSION}")
+    if _encoder.encode(opened) != handshake:  # there is one way to write it
+        raise HandshakeError("the handshake is malformed")
     return opened
 
 
@@ -220,6 +242,11 @@ def _public_key(prekey: PublicPrekey) -> Any:
 
 def _context(caller: bytes, node: bytes, prekey: PublicPrekey) -> bytes:
     """Everything both ends must agree on, each field with its length."""
+    for side, endpoint in (("caller", caller), ("node", node)):
+        if len(endpoint) != ENDPOINT_BYTES:
+            raise HandshakeError(f"the {side}'s endpoint has {len(endpoint)} bytes, wanted {ENDPOINT_BYTES}")
+    if len(prekey.id) != PREKEY_ID_BYTES:
+        raise HandshakeError(f"a prekey's id has {PREKEY_ID_BYTES} bytes, found {len(prekey.id)}")
     fields = (LABEL, caller, node, prekey.suite.encode(), prekey.aead.encode(), prekey.id, prekey.key)
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
@@ -242,5 +269,5 @@ def _derive(secret: bytes, transcript: bytes, signature: bytes, aead: str) -> Ke
     )
 
 
-def _mark(handshake: bytes) -> bytes:
-    return hashlib.sha256(handshake).digest()[:16]
+def _mark(handshake: _Handshake) -> bytes:
+    return hashlib.sha256(handshake.sealed).digest()[:16]

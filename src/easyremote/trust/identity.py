@@ -1,4 +1,8 @@
-"""A device's identity: an Ed25519 pair (RFC 8032). The public key is the device's id."""
+"""A device's identity: an Ed25519 pair (RFC 8032). The public key is the device's id.
+
+A device id nobody needs a private key to sign for is no identity, so those few are refused: encodings of
+small order, and those of RFC 8032, 5.1.3, that stand for a number above the field's.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,12 @@ from easyremote.errors import IdentityError, SignatureError
 
 DEVICE_BYTES = 32
 SEED_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_FIELD = 2**255 - 19
+_ORDER_8 = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset([0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8])
+"""The y of the eight points whose order divides 8; with them a signature fits many messages."""
 
 
 class Identity:
@@ -53,6 +63,9 @@ def verify(device: bytes, signature: bytes, data: bytes) -> None:
     Raises:
         SignatureError: It did not, or the key or the signature is malformed.
     """
+    y = int.from_bytes(device, "little") & (1 << 255) - 1
+    if y >= _FIELD or y in _SMALL_ORDER:
+        raise SignatureError(f"{device_text(device)[:8]}… is not a device's key: anyone could sign for it")
     try:
         Ed25519PublicKey.from_public_bytes(device).verify(signature, data)
     except (InvalidSignature, ValueError):

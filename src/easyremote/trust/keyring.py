@@ -1,11 +1,12 @@
 """The device's key on disk: the one file under the line that touches it.
 
 ``device.key`` holds the 32-byte seed in hexadecimal. It is readable by its owner alone, appears whole or
-not at all, and is never overwritten: two processes that start at once agree on the one that was first.
+not at all, and is never overwritten: processes that start at once agree on the one that was first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -14,12 +15,22 @@ from easyremote.errors import IdentityError
 from easyremote.trust.identity import SEED_BYTES, Identity
 
 KEY_NAME = "device.key"
+KEY_FILE_BYTES_MAX = 1024
 
 
 def default_home() -> Path:
-    """``EASYREMOTE_HOME``, or ``~/.easyremote``."""
+    """``EASYREMOTE_HOME``, or ``~/.easyremote``.
+
+    Raises:
+        IdentityError: This user has no home folder, and the variable is not set.
+    """
     named = os.environ.get("EASYREMOTE_HOME")
-    return Path(named).expanduser() if named else Path.home() / ".easyremote"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".easyremote"
+    except RuntimeError:
+        raise IdentityError(
+            "this user has no home folder to keep a device key in. Make one, or set EASYREMOTE_HOME"
+        ) from None
 
 
 class Keyring:
@@ -32,7 +43,7 @@ class Keyring:
         """This device's identity; made from ``fresh_seed`` if there is none yet.
 
         Raises:
-            IdentityError: The key cannot be read or written, is broken, or others may read it.
+            IdentityError: The key cannot be read or written, is broken, or others may read or replace it.
         """
         path = self.home / KEY_NAME
         try:
@@ -46,8 +57,11 @@ class Keyring:
             ) from None
 
     def _create(self, path: Path, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise IdentityError(f"an identity's seed has {SEED_BYTES} bytes, found {len(seed)}")
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_name(f"{KEY_NAME}.{os.getpid()}.{seed[:4].hex()}.new")
+        mark = hashlib.sha256(b"file name" + seed).hexdigest()[:16]  # a name shows nothing of the seed
+        fresh = path.with_name(f"{KEY_NAME}.{os.getpid()}.{mark}.new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -59,11 +73,25 @@ class Keyring:
             except FileExistsError:
                 pass
             except OSError:  # a file system without hard links
-                if not path.exists():
-                    os.rename(fresh, path)
+                self._rename(fresh, path)
             self._sync_home()
         finally:
             fresh.unlink(missing_ok=True)
+
+    def _rename(self, fresh: Path, path: Path) -> None:
+        """Put the file in its place, one process at a time."""
+        if os.name != "posix":
+            os.rename(fresh, path)  # fails there if another process was first
+            return
+        import fcntl
+
+        folder = os.open(self.home, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if not path.exists():
+                os.rename(fresh, path)
+        finally:
+            os.close(folder)
 
     def _sync_home(self) -> None:
         if os.name == "posix":
@@ -74,13 +102,12 @@ class Keyring:
                 os.close(folder)
 
     def _read(self, path: Path) -> Identity:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if os.name == "posix" and mode & 0o077:
-            raise IdentityError(
-                f"others may read the device key {path} (its mode is {mode:04o}, wanted 0600). "
-                f"Run: chmod 600 {path}"
-            )
-        text = path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)  # of the very file that is read
+            if os.name == "posix":
+                self._check(path, found)
+            text = file.read(KEY_FILE_BYTES_MAX) if stat.S_ISREG(found.st_mode) else b""
         try:
             seed = bytes.fromhex(text.decode("ascii").strip())
         except (UnicodeDecodeError, ValueError):
@@ -91,3 +118,23 @@ class Keyring:
                 "backup, or move it away to become a new device"
             )
         return Identity.from_seed(seed)
+
+    def _check(self, path: Path, found: os.stat_result) -> None:
+        """Refuse a key that others may know, or may have put there."""
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            raise IdentityError(
+                f"others may read the device key {path} (its mode is {mode:04o}, wanted 0600). "
+                f"Run: chmod 600 {path}"
+            )
+        folder = self.home.stat()
+        if found.st_uid not in (os.geteuid(), 0, folder.st_uid):
+            raise IdentityError(
+                f"the device key {path} belongs to another user (id {found.st_uid}), who knows it. "
+                "Make a new one: move it away, or set EASYREMOTE_HOME to a folder of your own"
+            )
+        if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
+            raise IdentityError(
+                f"others may replace the device key {path} (the folder's mode is "
+                f"{stat.S_IMODE(folder.st_mode):04o}). Run: chmod go-w {self.home}"
+            )

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from easyremote.errors import ReplayError, SealError
-from easyremote.trust.handshake import AES, Keys
+from easyremote.trust.handshake import AES, CHACHA, Keys
 
 WINDOW = 1024
 COUNTER_MAX = 1 << 48
@@ -20,6 +20,7 @@ TAG_BYTES = 16
 ORDERED, LOOSE, BULK = 0, 1, 2
 
 _SEEN = (1 << WINDOW) - 1
+_CIPHERS: dict[str, type[AESGCM] | type[ChaCha20Poly1305]] = {AES: AESGCM, CHACHA: ChaCha20Poly1305}
 
 
 class _Direction:
@@ -28,7 +29,7 @@ class _Direction:
     __slots__ = ("_prefix", "cipher", "iv")
 
     def __init__(self, key: bytes, iv: bytes, aead: str, session: int, direction: int) -> None:
-        self.cipher = AESGCM(key) if aead == AES else ChaCha20Poly1305(key)
+        self.cipher = _CIPHERS[aead](key)
         self.iv = int.from_bytes(iv, "big")
         self._prefix = b"easyremote/v1" + session.to_bytes(8, "little") + bytes((direction,))
 
@@ -54,6 +55,10 @@ class _Window:
             raise ReplayError(f"frame {counter} is too old; the newest is {self.newest}")
         if behind >= 0 and self.bits >> behind & 1:
             raise ReplayError(f"frame {counter} was opened before")
+
+    def holds(self, counter: int) -> bool:
+        behind = self.newest - counter
+        return 0 <= behind < WINDOW and bool(self.bits >> behind & 1)
 
     def mark(self, counter: int) -> None:
         ahead = counter - self.newest
@@ -119,19 +124,26 @@ class Session:
     def open_bulk(self, counter: int, sealed: bytes | memoryview, into: memoryview) -> None:
         """Open a bulk segment into its place, after the bundle of the same counter.
 
+        A segment that does not open leaves zeros there, never bytes that nobody vouches for.
+
         Raises:
-            SealError: It was altered, or does not fit its place.
-            ReplayError: It was opened before.
+            SealError: It was altered, does not fit its place, or came without its bundle.
+            ReplayError: It, or the bulk of a later frame, was opened before.
         """
         if counter <= self._bulk_opened:
             raise ReplayError(f"the bulk of frame {counter} was opened before")
+        if not self._windows[ORDERED].holds(counter):
+            raise SealError(f"the bulk of frame {counter} came without the frame")
         if len(sealed) != len(into) + TAG_BYTES:
-            raise SealError(f"a bulk segment of {len(sealed) - TAG_BYTES} bytes does not fit {len(into)}")
+            raise SealError(
+                f"a sealed bulk segment of {len(sealed)} bytes does not fit a place of {len(into)} bytes"
+            )
         inward = self._in
         try:
             inward.cipher.decrypt_into(
                 inward.nonce(BULK, counter), sealed, inward.associated(BULK, counter), into
             )
         except (InvalidTag, ValueError):
+            into[:] = bytes(len(into))  # the cipher writes before it knows whether the tag fits
             raise SealError(f"the bulk of frame {counter} does not open") from None
         self._bulk_opened = counter

@@ -91,6 +91,7 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
         capabilities: Words its owner says of it.
         max_value_bytes: The largest value the node takes.
         capacity: How many calls it takes at a time.
+        draining: Whether it finishes what it has and takes nothing new.
     """
 
     format: int = CARD_FORMAT
@@ -105,6 +106,7 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: list[str] = []
     max_value_bytes: Count = 0
     capacity: Count = 0
+    draining: bool = False
 
 
 class _Format(msgspec.Struct):
