@@ -81,7 +81,8 @@ class Program:
         words = [str(word) for word in command]
         if words[0].endswith(".py"):
             words.insert(0, sys.executable)
-        variables = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}
+        paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
         for key, value in (environment or {}).items():
             if value is None:
                 variables.pop(key, None)

@@ -55,7 +55,10 @@ class Tap:
             writer.close()
             return
         try:
-            await asyncio.gather(self._forward(reader, onward_writer), self._forward(onward_reader, writer))
+            with contextlib.suppress(asyncio.CancelledError):  # the tap is closed: this task ends well
+                await asyncio.gather(
+                    self._forward(reader, onward_writer), self._forward(onward_reader, writer)
+                )
         finally:
             writer.close()
             onward_writer.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from acceptance.network import Network
-from acceptance.processes import until
+from acceptance.processes import PROGRAMS, run, until
 
 from easyremote import AsyncClient, Client
 from easyremote.errors import EasyRemoteError, RemoteError, UnknownFunctionError
@@ -260,3 +260,11 @@ def test_an_async_client_leaves_the_loop_free(network: Network, tmp_path: Path) 
         return ticks
 
     assert asyncio.run(calls()) == 20
+
+
+def test_event_loops_may_come_and_go_in_one_process(network: Network) -> None:
+    ended = run([str(PROGRAMS / "two_loops.py"), network.address], environment=network.environment)
+    assert ended.wait() == 0, ended
+    assert ended.output == ["42"], ended
+    assert ended.errors == [], ended
+    network.wait_for_departure("two-loops")

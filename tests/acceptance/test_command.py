@@ -83,7 +83,8 @@ def test_exit_codes_tell_what_kind_of_thing_went_wrong(
     network: Network, start: Callable[..., Program]
 ) -> None:
     def call(*words: str, gateway: str = network.address) -> Program:
-        return start([*easynet(), "call", *words], environment={"EASYREMOTE_GATEWAY": gateway})
+        given = {"EASYREMOTE_GATEWAY": gateway, "EASYREMOTE_CONNECT_TIMEOUT": "1.5"}
+        return start([*easynet(), "call", *words], environment=given)
 
     away = call("greet", "Ada", gateway=f"127.0.0.1:{free_port()}")
     raised = call("fail", "ValueError", "bad 5")

@@ -14,7 +14,7 @@ from acceptance.network import Network
 from acceptance.processes import PROGRAMS, free_port, run
 
 from easyremote import remote
-from easyremote.errors import ArgumentError, CallTimeoutError, EasyRemoteError, LinkError, RemoteError
+from easyremote.errors import ArgumentError, CallTimeoutError, EasyRemoteError, RemoteError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -198,13 +198,15 @@ def test_remote_errors_arrive_through_it() -> None:
         add(1)
 
 
-def test_decorating_needs_no_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EASYREMOTE_GATEWAY", f"127.0.0.1:{free_port()}")
-
+def test_decorating_and_local_calls_need_no_gateway() -> None:
     @remote(gateway_address=f"127.0.0.1:{free_port()}")
     def quiet() -> str:
         return "here"
 
     assert quiet.local() == "here"
-    with pytest.raises(LinkError, match="easynet gateway"):
-        quiet()
+
+
+def test_an_address_that_cannot_be_one_is_refused_when_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASYREMOTE_GATEWAY", "not an address")
+    with pytest.raises(UsageError, match="not an address"):
+        add(1, 2)

@@ -263,6 +263,9 @@ def run_demo(out: Output) -> int:
             for name, step in STEPS:
                 if not _passes(report, name, step, stage) and name == "start":
                     break
+        except KeyboardInterrupt:
+            out.line("interrupted: stopping what was started")
+            raise
         finally:
             with suppress(CheckError):
                 stage.stop()  # nothing is left when the last step went well

@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -21,10 +22,18 @@ from typing import Any
 
 from easyremote.cli.settings import Settings
 from easyremote.client.remote import RemoteFunction
-from easyremote.errors import UsageError
+from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.node.node import ComputeNode
 
-__all__ = ["Loaded", "Target", "find_node", "load_module", "parse_target", "public_functions"]
+__all__ = [
+    "Loaded",
+    "Target",
+    "find_node",
+    "import_modules",
+    "load_module",
+    "parse_target",
+    "public_functions",
+]
 
 
 class Target:
@@ -80,12 +89,40 @@ class _ServeReached(BaseException):
     """The module came to its blocking ``serve()``; what it defines is complete."""
 
 
+def import_modules(texts: Sequence[str], settings: Settings) -> None:
+    """Load files or modules for the classes they define.
+
+    Raises:
+        UsageError: There is no such module, or it raised.
+    """
+    for text in texts:
+        load_module(parse_target(text), settings)
+
+
 def load_module(target: Target, settings: Settings) -> Loaded:
     """Run the target's module, without serving.
 
     Raises:
-        UsageError: There is no such module.
+        UsageError: There is no such module, or it raised.
     """
+    try:
+        return _run_module(target, settings)
+    except (EasyRemoteError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the person's own code: anything, also SystemExit
+        raise UsageError(f"loading {target.text} raised {_last_line(error, target)}") from error
+
+
+def _last_line(error: BaseException, target: Target) -> str:
+    """The exception as one line, and where in the person's own file it came from."""
+    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    own = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == target.path
+    ]
+    return f"{what}\n  at {target.text}, line {own[-1].lineno}: {own[-1].line}" if own else what
+
+
+def _run_module(target: Target, settings: Settings) -> Loaded:
     folder = str(target.path.parent if target.path else Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)

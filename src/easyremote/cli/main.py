@@ -153,6 +153,10 @@ def call(
     ] = None,
     node: Annotated[str | None, typer.Option(metavar="NAME", help="The node that must do it.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long it may take.")] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="A .py file or module with result classes."),
+    ] = None,
     gateway: Gateway = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -167,6 +171,10 @@ def call(
 
         arguments = words or []
         refuse_options(arguments, context.meta["after_dashes"])
+        if imports:
+            from easyremote.cli.loading import import_modules
+
+            import_modules(imports, settings)
         call_function(function, arguments, settings, Output(as_json=as_json), node=node)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from types import ModuleType
 
-from easyremote.cli.loading import Loaded, Target, find_node, load_module, parse_target, public_functions
+from easyremote.cli.loading import Target, find_node, load_module, parse_target, public_functions
 from easyremote.cli.settings import Settings
-from easyremote.errors import EasyRemoteError, UsageError
+from easyremote.errors import UsageError
 from easyremote.node.node import ComputeNode
 from easyremote.trace import announce
 
@@ -43,26 +41,8 @@ def prepare_node(target: Target, settings: Settings) -> ComputeNode:
     Raises:
         UsageError: Loading it failed, or there is nothing in it to serve.
     """
-    loaded = _load(target, settings)
+    loaded = load_module(target, settings)
     return find_node(loaded, target) or _node_of_functions(loaded.module, target, settings)
-
-
-def _load(target: Target, settings: Settings) -> Loaded:
-    try:
-        return load_module(target, settings)
-    except (EasyRemoteError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # the person's own code: anything, also SystemExit
-        raise UsageError(f"loading {target.text} raised {_last_line(error, target)}") from error
-
-
-def _last_line(error: BaseException, target: Target) -> str:
-    """The exception as one line, and where in the person's own file it came from."""
-    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    own = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == target.path
-    ]
-    return f"{what}\n  at {target.text}, line {own[-1].lineno}: {own[-1].line}" if own else what
 
 
 def _node_of_functions(module: ModuleType, target: Target, settings: Settings) -> ComputeNode:

@@ -1,31 +1,25 @@
-"""``Client``: the same verbs for programs without an event loop.
-
-A thin face: the engine runs on the process's background loop, and a thread waits for its answer.
-"""
+"""``Client``: the same verbs for programs without an event loop: a thread waits for the engine's answer."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
-from easyremote.client.client import CONNECT_TIMEOUT_SECONDS, MAP_IN_FLIGHT
 from easyremote.client.engine import Engine
-from easyremote.client.mapping import Mapping, drain, drain_async, each
+from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Face
+from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
-from easyremote.client.streams import AsyncStream, Stream
-from easyremote.errors import EasyRemoteError, UnknownNodeError, UsageError
-from easyremote.links.address import check_address, default_gateway
+from easyremote.client.streams import Stream
+from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.links.loop import run_in_background
 from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
-from easyremote.protocol.events import CallRequested
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 from easyremote.wire.values import decode
 
@@ -38,11 +32,11 @@ IGNORED = frozenset(
 class _Answer(Future[Any]):
     """The future of one call; cancelling it cancels the call."""
 
-    def __init__(self, engine: Engine, known: tuple[type, ...]) -> None:
+    def __init__(self, engine: Engine, known: tuple[type, ...], number: int) -> None:
         super().__init__()
         self._engine = engine
         self._known = known
-        self.number = 0
+        self._number = number
         self._decoded = False
         self._outcome: Any = None
 
@@ -80,11 +74,11 @@ class _Answer(Future[Any]):
         """Cancel the call, here and on its node."""
         cancelled = super().cancel()
         if cancelled:
-            self._engine.cancel_from_thread(self.number)
+            self._engine.cancel(self._number)
         return cancelled
 
 
-class Client:
+class Client(Face):
     """Calls functions on nodes, through a gateway, sealed for the node.
 
     ::
@@ -113,64 +107,40 @@ class Client:
             if name not in IGNORED:
                 raise TypeError(f"Client() has no option {name!r}")
             warnings.warn(f"Client({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
-        if connection_timeout_ms is not None:
-            connect_timeout = connection_timeout_ms / 1000
-        if request_timeout_ms is not None:
-            timeout = request_timeout_ms / 1000
-        self._gateway = check_address(gateway_address) if gateway_address else default_gateway()
-        self._settings = (connect_timeout, max_value_bytes, home)
-        self._options = Options().changed({"timeout": timeout, "policy": policy})
-        self._shared = _Shared()
-
-    @property
-    def gateway_address(self) -> str:
-        """The gateway this client uses."""
-        return self._gateway
-
-    def options(self, **changes: Any) -> Client:
-        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``.
-
-        Raises:
-            UsageError: An option is unknown, or its value makes no sense.
-        """
-        return self._with(self._options.changed(changes))
-
-    def _with(self, options: Options) -> Client:
-        other = object.__new__(Client)
-        other.__dict__.update(self.__dict__)
-        other._options = options
-        return other
+        super().__init__(
+            gateway_address,
+            connect_timeout=connect_timeout
+            if connection_timeout_ms is None
+            else connection_timeout_ms / 1000,
+            timeout=timeout if request_timeout_ms is None else request_timeout_ms / 1000,
+            policy=policy,
+            max_value_bytes=max_value_bytes,
+            home=home,
+        )
 
     # ---- calling
 
     def execute(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function and return what it returns; see ``AsyncClient.execute``."""
-        answer = self.submit(function, *args, **kwargs)
-        try:
-            return answer.result()
-        except BaseException:
-            answer.cancel()  # Ctrl-C while waiting; nothing if it had ended
-            raise
+        return wait_for(self.submit(function, *args, **kwargs))
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function without waiting; cancelling the future cancels the call."""
-        return self._submit(function, args, kwargs, ())
+        kwargs, options = self._split(function, kwargs)
+        return self._submit(function, args, kwargs, options, ())
 
     def _submit(
         self,
         function: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        options: Options,
         known: tuple[type, ...],
-        *,
-        all_for_function: bool = False,
     ) -> Future[Any]:
         engine = self._engine()
-        kwargs, options = (kwargs, self._options) if all_for_function else self._split(function, kwargs)
         request = ask(engine.number(), function, args, kwargs, options)
-        answer = _Answer(engine, known)
-        answer.number = request.call
-        engine.request_from_thread(request, answer)
+        answer = _Answer(engine, known, request.call)
+        engine.send(request, answer)
         return answer
 
     def map(
@@ -184,61 +154,31 @@ class Client:
         max_in_flight: int = MAP_IN_FLIGHT,
     ) -> Iterator[Any]:
         """Call a function once for every item; see ``AsyncClient.map``."""
-        engine, mapping = self._mapping(function, ordered, return_exceptions, max_in_flight)
-        return drain(mapping, iter(items), engine.cancel_from_thread)
-
-    def _map_async(
-        self,
-        function: str,
-        items: Iterable[Any] | AsyncIterable[Any],
-        *,
-        ordered: bool,
-        return_exceptions: bool,
-        max_in_flight: int,
-    ) -> AsyncIterator[Any]:
-        engine, mapping = self._mapping(function, ordered, return_exceptions, max_in_flight)
-        return drain_async(mapping, each(items), engine.cancel_from_thread, engine.loop)
-
-    def _mapping(
-        self, function: str, ordered: bool, return_exceptions: bool, max_in_flight: int
-    ) -> tuple[Engine, Mapping]:
-        engine, options = self._engine(), self._options
-
-        def send(item: Any, place: Any) -> int:
-            request = ask(engine.number(), function, (item,), {}, options)
-            engine.request_from_thread(request, place)
-            return request.call
-
-        return engine, Mapping(
-            send, ordered=ordered, return_exceptions=return_exceptions, max_in_flight=max_in_flight
+        mapping = Mapping(
+            self._engine(),
+            function,
+            self._options,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            max_in_flight=max_in_flight,
         )
+        return drain(mapping, iter(items))
 
     def stream(self, function: str, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator; ``for`` takes its items as they are yielded."""
-        return self._stream(function, args, kwargs, ())
+        kwargs, options = self._split(function, kwargs)
+        return self._stream(function, args, kwargs, options, ())
 
     def _stream(
         self,
         function: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        options: Options,
         known: tuple[type, ...],
-        *,
-        all_for_function: bool = False,
     ) -> Stream:
         engine = self._engine()
-        kwargs, options = (kwargs, self._options) if all_for_function else self._split(function, kwargs)
         return Stream(engine, known, ask(engine.number(), function, args, kwargs, options, stream=True))
-
-    def _stream_async(
-        self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], known: tuple[type, ...]
-    ) -> AsyncStream:
-        engine, options = self._engine(), self._options
-
-        async def request() -> CallRequested:
-            return ask(engine.number(), function, args, kwargs, options, stream=True)
-
-        return AsyncStream(engine, known, request)
 
     def execute_on_node(
         self, node_id: str, function_name: str, /, *args: Any, timeout_ms: float | None = None, **kwargs: Any
@@ -295,8 +235,7 @@ class Client:
         """
         records = {record.name: record for record in self.list_nodes()}
         if node_id not in records:
-            error: UnknownNodeError = unknown_node_error(node_id, set(records))
-            raise error
+            raise unknown_node_error(node_id, set(records))
         return records[node_id]
 
     def _directory(self) -> Directory:
@@ -311,13 +250,15 @@ class Client:
         Raises:
             LinkError: The gateway does not answer within the connect timeout.
         """
-        self._shared.closed = False
+        self._connection.closed = False
         self._directory()
         return self
 
     def close(self) -> None:
         """Cancel what is open and disconnect."""
-        self._shared.close()
+        engine = self._connection.take()
+        if engine is not None:
+            run_in_background(engine.close())
 
     disconnect = close
 
@@ -330,51 +271,23 @@ class Client:
         self.close()
 
     def _engine(self) -> Engine:
-        engine = self._shared.engine
-        if engine is None or self._shared.pid != os.getpid():
-            engine = self._shared.open(self._gateway, *self._settings)
+        engine = self._connection.engine
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             return engine
         if running is engine.loop:
             raise UsageError(
-                "a blocking Client cannot wait on EasyRemote's own loop: in an `async def` function "
-                "of a node, use AsyncClient"
+                "a blocking Client cannot wait on EasyRemote's own loop: in an `async def` function of a "
+                "node, use AsyncClient"
             )
         return engine
 
 
-class _Shared:
-    """The engine that a client and its variants with other options have in common."""
-
-    def __init__(self) -> None:
-        self.engine: Engine | None = None
-        self.pid = 0
-        self.closed = False
-
-    def open(self, gateway: str, connect_timeout: float, max_value_bytes: int, home: Path | None) -> Engine:
-        if self.closed:
-            raise UsageError("this client is closed; make another, or call its connect()")
-
-        async def make() -> Engine:
-            if self.engine is None or self.pid != os.getpid():
-                self.engine = Engine(
-                    gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
-                )
-                self.pid = os.getpid()
-            return self.engine
-
-        return run_in_background(make())
-
-    def close(self) -> None:
-        self.closed = True
-        engine, self.engine = self.engine, None
-        if engine is not None and self.pid == os.getpid():
-            run_in_background(engine.close())
-
-    def __del__(self) -> None:
-        """A client nobody holds disconnects."""
-        engine = self.engine
-        if engine is not None and self.pid == os.getpid() and not engine.loop.is_closed():
-            asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
+def wait_for(answer: Future[Any]) -> Any:
+    """The answer's value; interrupted while waiting, the call is cancelled."""
+    try:
+        return answer.result()
+    except BaseException:
+        answer.cancel()  # nothing if it had ended
+        raise

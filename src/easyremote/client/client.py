@@ -3,58 +3,83 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from pathlib import Path
+from concurrent.futures import Future
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
-from easyremote.client.engine import Engine
-from easyremote.client.mapping import Mapping, drain_async, each
+from easyremote.client.face import Face
+from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain_async, each
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.streams import AsyncStream
-from easyremote.errors import EasyRemoteError, UsageError
-from easyremote.links.address import check_address, default_gateway
+from easyremote.errors import EasyRemoteError
+from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 from easyremote.wire.values import decode
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-MAP_IN_FLIGHT = 256
+
+class _Homecoming:
+    """Answers on their way from the engine's loop to a program's: one wake-up for all that come meanwhile."""
+
+    __slots__ = ("_arrived", "_loop", "_ringing")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[tuple[asyncio.Future[Value], Value | None, EasyRemoteError | None]] = deque()
+        self._ringing = False
+
+    def bring(
+        self, future: asyncio.Future[Value], value: Value | None, error: EasyRemoteError | None
+    ) -> None:
+        """An answer is here; on the engine's loop."""
+        self._arrived.append((future, value, error))
+        if not self._ringing:
+            self._ringing = True
+            try:
+                self._loop.call_soon_threadsafe(self._settle)
+            except RuntimeError:  # the program's loop is closed; nobody waits there
+                self._arrived.clear()
+
+    def _settle(self) -> None:
+        self._ringing = False  # before looking: what comes from now on rings again
+        arrived = self._arrived
+        while arrived:
+            future, value, error = arrived.popleft()
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            elif value is not None:
+                future.set_result(value)
+
+
+_homecomings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Homecoming] = WeakKeyDictionary()
 
 
 class _Waiting:
     """A coroutine that waits for one value."""
 
-    __slots__ = ("future",)
+    __slots__ = ("future", "home")
 
-    def __init__(self, future: asyncio.Future[Value]) -> None:
-        self.future = future
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        home = _homecomings.get(loop)
+        if home is None:
+            home = _homecomings[loop] = _Homecoming(loop)
+        self.home = home
+        self.future: asyncio.Future[Value] = loop.create_future()
 
     def feed(self, value: Value, cost: int) -> None:
         """Plain calls have no items."""
 
     def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
         """The call ended."""
-        if self.future.done():
-            return
-        if error is not None:
-            self.future.set_exception(error)
-        elif value is not None:
-            self.future.set_result(value)
+        self.home.bring(self.future, value, error)
 
 
-class _Shared:
-    """What a client and its variants with other options have in common."""
-
-    __slots__ = ("closed", "engine")
-
-    def __init__(self) -> None:
-        self.engine: Engine | None = None
-        self.closed = False
-
-
-class AsyncClient:
+class AsyncClient(Face):
     """Calls functions on nodes, through a gateway, sealed for the node.
 
     ::
@@ -62,8 +87,7 @@ class AsyncClient:
         async with AsyncClient("your-gateway:8080") as client:
             print(await client.execute("ai_inference", "Hello AI"))
 
-    A client belongs to the event loop it is first used on. It connects on first use, and again by
-    itself whenever the link breaks.
+    It connects on first use, and again by itself whenever the link breaks.
 
     Args:
         gateway_address: ``host:port``; default what ``set_default_gateway`` or ``EASYREMOTE_GATEWAY``
@@ -77,39 +101,6 @@ class AsyncClient:
     Raises:
         UsageError: The address or an option makes no sense.
     """
-
-    def __init__(
-        self,
-        gateway_address: str | None = None,
-        *,
-        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
-        timeout: float | None = None,
-        policy: str = "prequal",
-        max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
-        home: Path | None = None,
-    ) -> None:
-        self._gateway = check_address(gateway_address) if gateway_address else default_gateway()
-        self._connect_timeout = connect_timeout
-        self._max_value_bytes = max_value_bytes
-        self._home = home
-        self._options = Options().changed({"timeout": timeout, "policy": policy})
-        self._shared = _Shared()
-
-    @property
-    def gateway_address(self) -> str:
-        """The gateway this client uses."""
-        return self._gateway
-
-    def options(self, **changes: Any) -> AsyncClient:
-        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``.
-
-        Raises:
-            UsageError: An option is unknown, or its value makes no sense.
-        """
-        other = object.__new__(AsyncClient)
-        other.__dict__.update(self.__dict__)
-        other._options = self._options.changed(changes)
-        return other
 
     # ---- calling
 
@@ -131,24 +122,33 @@ class AsyncClient:
         """
         options = self._options
         if kwargs and not OPTIONS.isdisjoint(kwargs):
-            directory = await self._engine().ready()
-            kwargs, options = split_options(directory, function, kwargs, options)
-        engine = self._engine()
+            kwargs, options = split_options(await self._directory(), function, kwargs, options)
+        return await self._execute(function, args, kwargs, options, ())
+
+    async def _execute(
+        self,
+        function: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        known: tuple[type, ...],
+    ) -> Any:
+        engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
-        future: asyncio.Future[Value] = engine.loop.create_future()
-        engine.request(request, _Waiting(future))
+        waiting = _Waiting(asyncio.get_running_loop())
+        engine.send(request, waiting)
         try:
-            value = await future
+            value = await waiting.future
         except asyncio.CancelledError:
             engine.cancel(request.call)
             raise
-        return decode(value)
+        return decode(value, known=known)
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Call a function without waiting; the task brings what ``execute`` would."""
-        return asyncio.ensure_future(self.execute(function, *args, **kwargs))
+        return asyncio.create_task(self.execute(function, *args, **kwargs))
 
-    async def map(
+    def map(
         self,
         function: str,
         items: Iterable[Any] | AsyncIterable[Any],
@@ -167,44 +167,57 @@ class AsyncClient:
             return_exceptions: Whether an error is given out in a result's place instead of raised.
             max_in_flight: The most calls open at a time.
         """
-        engine, options = self._engine(), self._options
-
-        def send(item: Any, place: Any) -> int:
-            request = ask(engine.number(), function, (item,), {}, options)
-            engine.request(request, place)
-            return request.call
-
+        engine = self._connection.engine
         mapping = Mapping(
-            send, ordered=ordered, return_exceptions=return_exceptions, max_in_flight=max_in_flight
+            engine,
+            function,
+            self._options,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            max_in_flight=max_in_flight,
         )
-        async for result in drain_async(mapping, each(items), engine.cancel, engine.loop):
-            yield result
+        return drain_async(mapping, each(items))
 
     def stream(self, function: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
-        """Call a generator; ``async for`` takes its items as they are yielded.
+        """Call a generator; ``async for`` takes its items as they are yielded."""
+        split = bool(kwargs) and not OPTIONS.isdisjoint(kwargs)
+        return self._stream(function, args, kwargs, (), split=split)
 
-        Raises:
-            EncodeError: An argument cannot cross the wire.
-        """
-        engine = self._engine()
+    def _stream(
+        self,
+        function: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        known: tuple[type, ...],
+        *,
+        split: bool = False,
+    ) -> AsyncStream:
+        engine = self._connection.engine
 
         async def request() -> CallRequested:
             own, options = kwargs, self._options
-            if kwargs and not OPTIONS.isdisjoint(kwargs):
-                own, options = split_options(await engine.ready(), function, kwargs, options)
+            if split:
+                own, options = split_options(await self._directory(), function, kwargs, options)
             return ask(engine.number(), function, args, own, options, stream=True)
 
-        return AsyncStream(engine, (), request)
+        return AsyncStream(engine, known, request)
 
     # ---- looking
 
     async def functions(self) -> list[FunctionRecord]:
         """Every function some connected node lists, by name."""
-        return function_records(await self._engine().ready())
+        return function_records(await self._directory())
 
     async def list_nodes(self) -> list[NodeRecord]:
         """Every connected node, by name."""
-        return node_records(await self._engine().ready())
+        return node_records(await self._directory())
+
+    async def _directory(self) -> Directory:
+        engine = self._connection.engine
+        if engine.directory.synced:
+            return engine.directory
+        ready: Future[Directory] = asyncio.run_coroutine_threadsafe(engine.ready(), engine.loop)
+        return await asyncio.wrap_future(ready)
 
     # ---- beginning and ending
 
@@ -214,17 +227,15 @@ class AsyncClient:
         Raises:
             LinkError: The gateway does not answer within the connect timeout.
         """
-        self._shared.closed = False
-        await self._engine().ready()
+        self._connection.closed = False
+        await self._directory()
         return self
 
     async def close(self) -> None:
         """Cancel what is open and disconnect."""
-        shared = self._shared
-        shared.closed = True
-        engine, shared.engine = shared.engine, None
+        engine = self._connection.take()
         if engine is not None:
-            await engine.close()
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(engine.close(), engine.loop))
 
     async def __aenter__(self) -> AsyncClient:
         """Connect; leaving closes."""
@@ -233,21 +244,3 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         """Close."""
         await self.close()
-
-    def _engine(self) -> Engine:
-        shared = self._shared
-        if shared.closed:
-            raise UsageError("this client is closed; make another, or call its connect()")
-        engine = shared.engine
-        if engine is None:
-            engine = shared.engine = Engine(
-                self._gateway,
-                connect_timeout=self._connect_timeout,
-                max_value_bytes=self._max_value_bytes,
-                home=self._home,
-            )
-        if engine.loop is not asyncio.get_running_loop():
-            raise UsageError(
-                "an AsyncClient belongs to the event loop it was first used on; make another here"
-            )
-        return engine

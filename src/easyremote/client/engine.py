@@ -95,8 +95,57 @@ class Engine:
         with self._lock:
             return next(self._numbers)
 
-    def request(self, request: CallRequested, waiter: Waiter) -> None:
-        """Make a call; on the engine's loop."""
+    def send(self, request: CallRequested, waiter: Waiter) -> None:
+        """Make a call; from any thread."""
+        if self._here():
+            self._request(request, waiter)
+        else:
+            self._cross(request, waiter)
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants this answer any more; from any thread."""
+        if self._here():
+            self._cancel(number)
+        else:
+            self._cross(CallCancelled(number), None)
+
+    def taken(self, number: int, size: int) -> None:
+        """Items of a stream were consumed; from any thread."""
+        if self._here():
+            self._post(ItemsTaken(number, size))
+        else:
+            self._cross(ItemsTaken(number, size), None)
+
+    def _here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def _cross(self, event: Event, waiter: Waiter | None) -> None:
+        """Give an event to the loop, with one wake-up for all that come meanwhile."""
+        self._inbox.append((event, waiter))
+        if not self._called:
+            self._called = True
+            try:
+                self.loop.call_soon_threadsafe(self._take_inbox)
+            except RuntimeError:  # the interpreter is shutting down
+                self._inbox.clear()
+
+    def _take_inbox(self) -> None:
+        self._called = False  # before looking: what is appended from now on calls again
+        inbox = self._inbox
+        while inbox:
+            event, waiter = inbox.popleft()
+            if isinstance(event, CallRequested):
+                if waiter is not None:
+                    self._request(event, waiter)
+            elif isinstance(event, CallCancelled):
+                self._cancel(event.call)
+            else:
+                self._post(event)
+
+    def _request(self, request: CallRequested, waiter: Waiter) -> None:
         if self._closed or self._fatal is not None:
             waiter.settle(None, self._fatal or LinkError("this client is closed"))
             return
@@ -107,39 +156,13 @@ class Engine:
             emit("call requested", call_text(request.call))
         self._driver.post(request)
 
-    def request_from_thread(self, request: Event, waiter: Waiter | None) -> None:
-        """The same from any other thread."""
-        self._inbox.append((request, waiter))
-        if not self._called:
-            self._called = True
-            self.loop.call_soon_threadsafe(self._take_inbox)
+    def _cancel(self, number: int) -> None:
+        if self._waiters.pop(number, None) is not None:
+            self._post(CallCancelled(number))
 
-    def _take_inbox(self) -> None:
-        self._called = False  # before looking: what is appended from now on calls again
-        inbox = self._inbox
-        while inbox:
-            event, waiter = inbox.popleft()
-            if isinstance(event, CallRequested):
-                if waiter is not None:
-                    self.request(event, waiter)
-            elif isinstance(event, CallCancelled):
-                self.cancel(event.call)
-            elif not self._closed:
-                self._driver.post(event)
-
-    def cancel(self, number: int) -> None:
-        """Nobody wants this answer any more; on the engine's loop."""
-        if self._waiters.pop(number, None) is not None and not self._closed:
-            self._driver.post(CallCancelled(number))
-
-    def cancel_from_thread(self, number: int) -> None:
-        """The same from any other thread."""
-        self.request_from_thread(CallCancelled(number), None)
-
-    def taken(self, number: int, size: int) -> None:
-        """Items of a stream were consumed; on the engine's loop."""
-        if number in self._waiters and not self._closed:
-            self._driver.post(ItemsTaken(number, size))
+    def _post(self, event: Event) -> None:
+        if not self._closed:
+            self._driver.post(event)
 
     # ---- the directory
 

@@ -5,15 +5,18 @@ The bookkeeping is here, once; the two clients only differ in how they wait.
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
+from easyremote.client.asking import Options, ask
+from easyremote.client.engine import Engine
 from easyremote.client.streams import Arrivals
 from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.protocol.effects import Value
 from easyremote.wire.values import decode
+
+MAP_IN_FLIGHT = 256
 
 
 class _Place:
@@ -40,7 +43,9 @@ class Mapping:
 
     def __init__(
         self,
-        send: Callable[[Any, _Place], int],
+        engine: Engine,
+        function: str,
+        options: Options,
         *,
         ordered: bool,
         return_exceptions: bool,
@@ -48,7 +53,9 @@ class Mapping:
     ) -> None:
         if max_in_flight < 1:
             raise UsageError(f"max_in_flight is at least 1, not {max_in_flight!r}")
-        self._send = send
+        self._engine = engine
+        self._function = function
+        self._options = options
         self._ordered = ordered
         self._return_exceptions = return_exceptions
         self._max_in_flight = max_in_flight
@@ -73,14 +80,16 @@ class Mapping:
         if self._ordered:
             self._places.append(place)
         try:
-            place.number = self._send(item, place)
+            request = ask(self._engine.number(), self._function, (item,), {}, self._options)
         except EasyRemoteError as error:
             if not self._return_exceptions:
                 raise
             place.outcome = (None, error)
             self.arrivals.append(place)
             return
+        place.number = request.call
         self._in_flight[place.number] = None
+        self._engine.send(request, place)
 
     def results(self) -> Iterator[Any]:
         """All that can be given out now; raises the first error unless those are wanted as results."""
@@ -103,12 +112,17 @@ class Mapping:
             return error
         raise error
 
-    def left(self) -> list[int]:
-        """The calls still in flight, to be cancelled."""
-        return list(self._in_flight)
+    async def some(self) -> None:
+        """Return when results have arrived."""
+        await self.arrivals.some(self._engine.loop)
+
+    def cancel(self) -> None:
+        """Cancel the calls still in flight."""
+        for number in self._in_flight:
+            self._engine.cancel(number)
 
 
-def drain(mapping: Mapping, items: Iterator[Any], cancel: Callable[[int], None]) -> Iterator[Any]:
+def drain(mapping: Mapping, items: Iterator[Any]) -> Iterator[Any]:
     """Give out results while making calls; leaving early cancels the calls in flight."""
     more = True
     try:
@@ -122,13 +136,10 @@ def drain(mapping: Mapping, items: Iterator[Any], cancel: Callable[[int], None])
                 mapping.arrivals.some_in_thread()
             yield from mapping.results()
     finally:
-        for number in mapping.left():
-            cancel(number)
+        mapping.cancel()
 
 
-async def drain_async(
-    mapping: Mapping, items: AsyncIterator[Any], cancel: Callable[[int], None], engine_loop: AbstractEventLoop
-) -> AsyncIterator[Any]:
+async def drain_async(mapping: Mapping, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """The same in a coroutine."""
     more = True
     try:
@@ -139,12 +150,11 @@ async def drain_async(
                 except StopAsyncIteration:
                     more = False
             if not mapping.empty and not mapping.arrivals:
-                await mapping.arrivals.some(engine_loop)
+                await mapping.some()
             for result in mapping.results():
                 yield result
     finally:
-        for number in mapping.left():
-            cancel(number)
+        mapping.cancel()
 
 
 async def each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

@@ -18,26 +18,30 @@ from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from easyremote.client.asking import Options
-from easyremote.client.blocking import Client
-from easyremote.client.client import MAP_IN_FLIGHT
+from easyremote.client.blocking import Client, wait_for
+from easyremote.client.client import AsyncClient
+from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection
+from easyremote.client.mapping import MAP_IN_FLIGHT
 from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
+from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_clients: dict[tuple[int, str], Client] = {}
+_connections: dict[tuple[int, str], Connection] = {}
 _lock = threading.Lock()
 
 
-def shared_client(gateway: str | None = None) -> Client:
-    """This process's client for a gateway; all ``@remote`` functions of the gateway share it."""
-    key = (os.getpid(), gateway or default_gateway())
+def shared_connection(gateway: str | None = None) -> Connection:
+    """This process's connection to a gateway; all ``@remote`` functions of the gateway share it."""
+    address = gateway or default_gateway()
     with _lock:
-        client = _clients.get(key)
-        if client is None:
-            client = _clients[key] = Client(key[1])
-        return client
+        connection = _connections.get((os.getpid(), address))
+        if connection is None:
+            connection = Connection(address, CONNECT_TIMEOUT_SECONDS, CLIENT_MAX_VALUE_BYTES, None)
+            _connections[os.getpid(), address] = connection
+        return connection
 
 
 class RemoteFunction(Generic[P, R]):
@@ -69,34 +73,30 @@ class RemoteFunction(Generic[P, R]):
         return self._call(args, kwargs)  # type: ignore[no-any-return]
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        client = self._client()
-        if self._stream and self._async:
-            return client._stream_async(self._name, args, kwargs, self._known())
         if self._stream:
-            return client._stream(self._name, args, kwargs, self._known(), all_for_function=True)
+            return self._items(args, kwargs)
         if self._async:
-            return self._await(client, args, kwargs)
-        answer = self._submit(client, args, kwargs)
-        try:
-            return answer.result()
-        except BaseException:
-            answer.cancel()
-            raise
+            return self._async_client()._execute(self._name, args, kwargs, self._options, self._known())
+        return wait_for(self._future(args, kwargs))
 
-    async def _await(self, client: Client, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await asyncio.wrap_future(self._submit(client, args, kwargs))
+    def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._async:
+            return self._async_client()._stream(self._name, args, kwargs, self._known())
+        return self._client()._stream(self._name, args, kwargs, self._options, self._known())
+
+    def _future(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        return self._client()._submit(self._name, args, kwargs, self._options, self._known())
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the body here."""
         return self._function(*args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Future[Any] | asyncio.Future[Any]:
-        """Call it without waiting; the future is awaited if the body is ``async``."""
-        future = self._submit(self._client(), args, kwargs)
-        return asyncio.wrap_future(future) if self._async else future
-
-    def _submit(self, client: Client, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-        return client._submit(self._name, args, kwargs, self._known(), all_for_function=True)
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any] | asyncio.Task[Any]:
+        """Call it without waiting: a future, or a task if the body is ``async``."""
+        if not self._async:
+            return self._future(args, kwargs)
+        call = self._async_client()._execute(self._name, args, kwargs, self._options, self._known())
+        return asyncio.create_task(call)
 
     def map(
         self,
@@ -107,8 +107,8 @@ class RemoteFunction(Generic[P, R]):
         max_in_flight: int = MAP_IN_FLIGHT,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Call it once for every item, see ``Client.map``; ``async for`` if the body is ``async``."""
-        client = self._client()
-        return (client._map_async if self._async else client.map)(
+        client = self._async_client() if self._async else self._client()
+        return client.map(
             self._name,
             items,
             ordered=ordered,
@@ -117,11 +117,8 @@ class RemoteFunction(Generic[P, R]):
         )
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any] | AsyncIterator[Any]:
-        """Its items as they are yielded, whatever the body's kind."""
-        client = self._client()
-        if self._async:
-            return client._stream_async(self._name, args, kwargs, self._known())
-        return client._stream(self._name, args, kwargs, self._known(), all_for_function=True)
+        """Its items as they are yielded, whether the body is a generator or not."""
+        return self._items(args, kwargs)  # type: ignore[no-any-return]
 
     def options(self, **changes: Any) -> RemoteFunction[P, R]:
         """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``."""
@@ -150,7 +147,10 @@ class RemoteFunction(Generic[P, R]):
         return f"<remote {self._name!r}>"
 
     def _client(self) -> Client:
-        return shared_client(self._gateway)._with(self._options)
+        return Client.over(shared_connection(self._gateway), self._options)
+
+    def _async_client(self) -> AsyncClient:
+        return AsyncClient.over(shared_connection(self._gateway), self._options)
 
     def _known(self) -> tuple[type, ...]:
         """Classes named by the result's type hint: results may be rebuilt as these."""

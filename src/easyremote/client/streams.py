@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from easyremote.client.engine import Engine
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.effects import Value
-from easyremote.protocol.events import CallCancelled, CallRequested, ItemsTaken
+from easyremote.protocol.events import CallRequested
 from easyremote.wire.values import decode
 
 T = TypeVar("T")
@@ -102,10 +102,7 @@ class _Items:
 
     def _begin(self, request: CallRequested) -> None:
         self._number = request.call
-        if self._engine.loop is _running_loop():
-            self._engine.request(request, self._feed)
-        else:
-            self._engine.request_from_thread(request, self._feed)
+        self._engine.send(request, self._feed)
 
     def _take(self) -> tuple[bool, Any]:
         """Whether there is a further item, and the item."""
@@ -117,7 +114,7 @@ class _Items:
             return False, None
         self._untold += cost
         if self._untold >= TELL_BYTES or not self._arrivals:
-            self._tell(ItemsTaken(self._number or 0, self._untold))
+            self._engine.taken(self._number or 0, self._untold)
             self._untold = 0
         return True, decode(value, known=self._known)
 
@@ -125,17 +122,7 @@ class _Items:
         if not self._over:
             self._over = True
             if self._number is not None:
-                self._tell(CallCancelled(self._number))
-
-    def _tell(self, event: ItemsTaken | CallCancelled) -> None:
-        engine = self._engine
-        if engine.loop is not _running_loop():
-            if not engine.loop.is_closed():
-                engine.request_from_thread(event, None)
-        elif isinstance(event, ItemsTaken):
-            engine.taken(event.call, event.size)
-        else:
-            engine.cancel(event.call)
+                self._engine.cancel(self._number)
 
 
 class AsyncStream(_Items, AsyncIterator[Any]):
@@ -223,10 +210,3 @@ class Stream(_Items, Iterator[Any]):
     def __del__(self) -> None:
         """A stream nobody holds is a stream nobody reads."""
         self._stop()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -127,6 +127,7 @@ class Attachment:
         if self.state == "detached":
             return []
         if now - self._heard_at >= self.lease_seconds:
+            self.wake_at = now + self.lease_seconds
             return [CloseLink(f"the gateway has been silent for {self.lease_seconds:g} s")]
         if now >= self._ping_at:
             if self.attached:

@@ -56,6 +56,7 @@ class Call:
         "node",
         "number",
         "patient_until",
+        "refusals",
         "request",
         "retry_at",
         "started",
@@ -73,6 +74,7 @@ class Call:
         self.patient_until = now + request.patience
         self.retry_at = NEVER
         self.attempts = 0
+        self.refusals = 0
         self.excluded: set[bytes] = set()
         self.view: NodeView | None = None
         self.channel: Channel | None = None

@@ -49,6 +49,8 @@ from easyremote.wire.limits import INLINE_BYTES, ITEM_OVERHEAD_BYTES, STREAM_WIN
 
 BUSY_WAIT_SECONDS = 0.02
 BUSY_WAIT_SECONDS_MAX = 1.0
+PROBE_SECONDS = 20.0
+"""A node that runs our calls speaks up more often than this, or no longer knows of them."""
 
 
 class Caller:
@@ -70,6 +72,7 @@ class Caller:
         self._waiting: dict[int, Call] = {}
         self._bodies: dict[tuple[int, int], tuple[Call, Awaited | None]] = {}
         self._timers: list[tuple[float, int]] = []
+        self._probe_at = NEVER
         self._requirements: dict[str, Requirement] = {}
         self.late = 0
         """Answers that came after their call was settled, since the start."""
@@ -79,8 +82,8 @@ class Caller:
 
     @property
     def wake_at(self) -> float:
-        """When the next deadline or retry is due."""
-        return self._timers[0][0] if self._timers else NEVER
+        """When the next deadline, retry or probe is due."""
+        return min(self._timers[0][0] if self._timers else NEVER, self._probe_at)
 
     # ---- the program's side
 
@@ -168,7 +171,7 @@ class Caller:
 
     def _wait_for_room(self, call: Call, now: float) -> list[Effect]:
         """Everyone refused for now: try again a little later, each time a little later still."""
-        pause = min(BUSY_WAIT_SECONDS * 2 ** min(call.attempts, 10), BUSY_WAIT_SECONDS_MAX)
+        pause = min(BUSY_WAIT_SECONDS * 2 ** min(call.refusals, 10), BUSY_WAIT_SECONDS_MAX)
         call.retry_at = now + pause * (0.5 + self._dice())
         call.excluded.clear()
         self._set_timer(call.retry_at, call)
@@ -186,6 +189,8 @@ class Caller:
             return self._fault(call, error)
         call.view, call.channel, call.asked_at = view, channel, now
         call.attempts += 1
+        if self._probe_at == NEVER:
+            self._probe_at = now + PROBE_SECONDS
         call.load = view.candidate.sent()
         request = call.request
         timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
@@ -305,6 +310,8 @@ class Caller:
         effects: list[Effect] = [Notice("refused", call.number, refuse.reason)]
         elsewhere = call.node is None
         if refuse.reason == "busy" and now < call.patient_until:
+            call.refusals += 1
+            call.attempts -= 1  # a node that is full does not count against the call
             self._leave(call, exclude=elsewhere)
             return effects + (self._place(call, now) if elsewhere else self._wait_for_room(call, now))
         if refuse.reason in ("draining", "unknown") and elsewhere and call.attempts <= ATTEMPTS_MAX:
@@ -324,7 +331,7 @@ class Caller:
             effects += self._lost(call, now)
         for channel in self._sessions:
             if channel.peer == view.card.endpoint:
-                self._sessions.close(channel)
+                self._close(channel)
         return effects + self.retry_waiting(now)
 
     def session_reset(self, channel: Channel, now: float) -> list[Effect]:
@@ -332,7 +339,7 @@ class Caller:
 
         The node remembers the calls it took by caller and number, so what did reach it is not run again.
         """
-        self._sessions.close(channel)
+        self._close(channel)
         effects: list[Effect] = []
         unsure = {m.call for m in channel.unacknowledged() + channel.unsent() if isinstance(m, Invoke)}
         for call in [one for one in self._calls.values() if one.channel is channel]:
@@ -343,6 +350,11 @@ class Caller:
             else:
                 effects += self._fault(call, lost_error(call, accepted=call.number not in unsure))
         return effects
+
+    def _close(self, channel: Channel) -> None:
+        self._sessions.close(channel)
+        for key in [one for one in self._bodies if one[0] == channel.session.id]:
+            del self._bodies[key]
 
     def _lost(self, call: Call, now: float) -> list[Effect]:
         channel, view = call.channel, call.view
@@ -392,6 +404,9 @@ class Caller:
         if call.channel is not None:
             self._drop_arguments(call)
             call.channel.say(Cancel(call.number))
+            for key in [key for key, (one, _) in self._bodies.items() if one is call]:
+                del self._bodies[key]
+                call.channel.refuse_body(key[1])
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
@@ -429,7 +444,17 @@ class Caller:
             elif call.retry_at <= now:
                 call.retry_at = NEVER
                 effects += self._place(call, now)
+        if now >= self._probe_at:
+            self._probe(now)
         return effects
+
+    def _probe(self, now: float) -> None:
+        """See that the nodes that have our calls still know of them."""
+        waited_for = self.channels()
+        for channel in self._sessions:
+            if channel in waited_for and channel.quiet and now - channel.heard_at > PROBE_SECONDS:
+                channel.probe()
+        self._probe_at = now + PROBE_SECONDS / 2 if waited_for else NEVER
 
     def _set_timer(self, when: float, call: Call) -> None:
         heapq.heappush(self._timers, (when, call.number))

@@ -36,6 +36,8 @@ ACK_DELAY_SECONDS = 0.025
 RESEND_SECONDS = 1.0
 RESEND_SECONDS_MAX = 8.0
 HELD_FRAMES_MAX = 512
+HELD_BYTES_MAX = 3 * WINDOW_BYTES
+"""What may be held out of order; an honest peer never has so much under way."""
 
 
 class Retained(msgspec.Struct):
@@ -131,7 +133,9 @@ class Channel:
         # coming in
         self._expected = 0
         self._held: dict[int, tuple[Bundle, bytes | memoryview | None]] = {}
+        self._held_bytes = 0
         self._ack_at = NEVER
+        self._ack_due = False
         self._bulk_unacked = 0
         self._sinks: dict[int, _Sink] = {}
 
@@ -166,11 +170,22 @@ class Channel:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits to be sent or acknowledged, here or there."""
-        return not (self._outbox or self._bodies or self._retained or self._probe) and self._ack_at == NEVER
+        busy = self._outbox or self._bodies or self._retained or self._probe
+        return not (busy or self._ack_due) and self._ack_at == NEVER
+
+    @property
+    def retained_bytes(self) -> int:
+        """What was sent and is not acknowledged."""
+        return self._retained_bytes
+
+    @property
+    def held_frames(self) -> int:
+        """Frames that came before their turn."""
+        return len(self._held)
 
     def ready(self, now: float) -> bool:
         """Whether ``pull`` would give something."""
-        if self._resend or self._ack_at <= now:
+        if self._resend or self._ack_due or self._ack_at <= now:
             return True
         if self._outbox or self._probe:
             return self._retained_bytes < 2 * WINDOW_BYTES
@@ -179,6 +194,7 @@ class Channel:
     def pull(self, now: float, load: int, budget: int) -> list[Pieces]:
         """Sealed frames to send now, of about ``budget`` bytes in all."""
         frames: list[Pieces] = []
+        acknowledged = False  # what is resent says nothing new
         while self._resend and budget > 0:
             retained = self._resend.popleft()
             if retained.counter >= self._acked:
@@ -203,12 +219,14 @@ class Channel:
             pieces, size = self._seal(messages, bulk, now, load)
             frames.append(pieces)
             budget -= size
-        if not frames and self._ack_at <= now:
+            acknowledged = True
+        if not acknowledged and (self._ack_due or self._ack_at <= now):
             frames.append(self._loose_ack(load))
-        if frames:
-            self._ack_at = NEVER
+            acknowledged = True
+        if acknowledged:
+            self._ack_due, self._ack_at = False, NEVER
             self._bulk_unacked = 0
-            self._reckon()
+        self._reckon()
         return frames
 
     def _take_messages(self) -> list[Message]:
@@ -258,10 +276,11 @@ class Channel:
             SealError: The frame does not open; it is as if it had never come.
             RemoteProtocolError: It opens, but what it says breaks the protocol.
         """
-        if sealed.space == ORDERED and sealed.counter < self._expected:
+        ahead = sealed.counter - self._expected if sealed.space == ORDERED else 0
+        if ahead < 0:
             self._owe_ack(now)  # a repeat: our acknowledgement was lost
             return []
-        if sealed.counter > self._expected + HELD_FRAMES_MAX and sealed.space == ORDERED:
+        if ahead > 0 and (ahead > HELD_FRAMES_MAX or self._held_bytes + _size(sealed) > HELD_BYTES_MAX):
             return []  # too far ahead to hold: it will be resent
         try:
             bundle = decode_bundle(self.session.open(sealed.space, sealed.counter, sealed.bundle))
@@ -279,8 +298,9 @@ class Channel:
         if sealed.bulk is not None:
             self._bulk_unacked += len(sealed.bulk)
         self._owe_ack(now, at_once=self._bulk_unacked >= WINDOW_BYTES // 4)
-        if sealed.counter > self._expected:
+        if ahead > 0:
             self._held[sealed.counter] = (bundle, sealed.bulk)
+            self._held_bytes += _size(sealed)
             self._owe_ack(now, at_once=True)
             return []
         opened = [Opened(sealed.counter, bundle.messages, sealed.bulk)]
@@ -289,6 +309,8 @@ class Channel:
             bundle, bulk = self._held.pop(self._expected)
             opened.append(Opened(self._expected, bundle.messages, bulk))
             self._expected += 1
+        if not self._held:
+            self._held_bytes = 0
         return opened
 
     def expect_body(self, number: int, size: int) -> None:
@@ -318,7 +340,10 @@ class Channel:
         return sink.buffer
 
     def _owe_ack(self, now: float, *, at_once: bool = False) -> None:
-        self._ack_at = min(self._ack_at, now if at_once else now + ACK_DELAY_SECONDS)
+        if at_once:
+            self._ack_due = True
+        elif not self._ack_due:
+            self._ack_at = min(self._ack_at, now + ACK_DELAY_SECONDS)
         self._reckon()
 
     def _acknowledge(self, ack: int, now: float) -> None:
@@ -337,7 +362,9 @@ class Channel:
     # ---- breakage
 
     def wake(self, now: float) -> None:
-        """Time has passed: resend the oldest frame if its acknowledgement is overdue."""
+        """Time has passed: resend the oldest frame if its acknowledgement is overdue; owe ours at once."""
+        if now >= self._ack_at:
+            self._ack_due, self._ack_at = True, NEVER
         if now >= self._resend_at and self._retained:
             if not self._resend:
                 self._resend.append(self._retained[0])
@@ -353,6 +380,11 @@ class Channel:
         self._resend_seconds = RESEND_SECONDS
         self._resend_at = now + RESEND_SECONDS if self._retained else NEVER
         self._reckon()
+
+    def close(self) -> None:
+        """The session is forgotten: whoever still speaks here speaks to nobody."""
+        self._active.pop(self, None)
+        self._active = {}
 
     def undelivered(self, counter: int, now: float) -> None:
         """The gateway could not hand over this frame: its peer is not there."""
@@ -373,7 +405,11 @@ class Channel:
 
     def _reckon(self) -> None:
         self.wake_at = min(self._resend_at, self._ack_at)
-        if self.wake_at < NEVER or self._resend:
+        if self.wake_at < NEVER or self._resend or self._ack_due:
             self._active[self] = None
         elif not (self._outbox or self._bodies or self._probe):
             self._active.pop(self, None)
+
+
+def _size(sealed: Sealed) -> int:
+    return len(sealed.bundle) + (len(sealed.bulk) if sealed.bulk is not None else 0)

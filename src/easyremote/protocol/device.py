@@ -204,7 +204,7 @@ class Device:
         if sealed.space == RESET:
             channel = self.sessions.find(frame.peer, sealed.session)
             if channel is not None:
-                effects += self.caller.session_reset(channel, now)
+                self._session_over(channel, now, effects)
             return
         try:
             received = self.sessions.receive(frame.peer, sealed, now)
@@ -220,9 +220,13 @@ class Device:
             channel_or_none = self.sessions.find(frame.peer, sealed.session)
             effects.append(Notice("session broken", detail=str(error)))
             if channel_or_none is not None:
-                effects += self.caller.session_reset(channel_or_none, now)
-                if self.worker is not None:
-                    effects += self.worker.caller_lost(channel_or_none)
+                self.sessions.reset(frame.peer, sealed.session)
+                self._session_over(channel_or_none, now, effects)
+
+    def _session_over(self, channel: Channel, now: float, effects: list[Effect]) -> None:
+        effects += self.caller.session_reset(channel, now)
+        if self.worker is not None:
+            effects += self.worker.caller_lost(channel)
 
     def _opened(self, channel: Channel, opened: Opened, now: float, effects: list[Effect]) -> None:
         worker, caller = self.worker, self.caller
@@ -267,7 +271,9 @@ class Device:
                 self._report_load(self.worker, now)
         if now >= self._tidy_at:
             self._tidy_at = now + HOUSEKEEPING_SECONDS
-            busy = self.worker.busy_sessions() if self.worker is not None else set()
+            busy = {channel.session.id for channel in self.caller.channels()}
+            if self.worker is not None:
+                busy |= self.worker.busy_sessions()
             self.sessions.forget_idle(now, busy)
         return effects
 

@@ -108,7 +108,7 @@ class Directory:
             self._take_presence(presence)
         self.synced = True
         self._reckon()
-        return [endpoint for endpoint in named if endpoint in self.nodes]
+        return [presence.endpoint for presence in snapshot.nodes if presence.endpoint in self.nodes]
 
     def take_change(self, change: Change, now: float) -> bytes | None:
         """One thing changed; returns the endpoint that is (again) present, if that is what changed."""

@@ -193,8 +193,13 @@ class Router:
         if hello.role == "node":
             taken = self._claim_name(origin, hello, effects)
             if taken is None:
+                self._tell_departed(before, "closed", effects)
                 return
             name = taken
+            if before is not None and before.name == name:  # watchers know it by its card until the next
+                origin.presence, origin.load = before.presence, before.load
+            else:
+                self._tell_departed(before, "replaced", effects)
         origin.endpoint, origin.name, origin.role = (
             hello.endpoint,
             name if hello.role == "node" else "",
@@ -251,7 +256,10 @@ class Router:
         if attached is None:
             return
         effects.append(Report(attached.name, attached.endpoint[:32], attached.role, "left", reason))
-        if attached.presence is not None:
+        self._tell_departed(attached, reason, effects)
+
+    def _tell_departed(self, attached: Attached | None, reason: str, effects: list[RouterEffect]) -> None:
+        if attached is not None and attached.presence is not None:
             departed = Departed(endpoint=attached.endpoint, reason=reason)
             self._tell_watchers(Change(event=departed), effects)
 

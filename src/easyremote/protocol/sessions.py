@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from easyremote.errors import HandshakeError, SealError
+from easyremote.errors import SealError
 from easyremote.protocol.channel import Channel, Opened
 from easyremote.protocol.machine import NEVER, Entropy
 from easyremote.trust.handshake import Prekeys, PublicPrekey, initiate
@@ -23,6 +23,8 @@ SESSION_SECONDS = 3600.0
 """After this a caller agrees on fresh keys."""
 IDLE_SECONDS = 1800.0
 """A session in which nothing happened for this long is forgotten."""
+UNHEARD_SECONDS = 300.0
+"""A peer that has not acknowledged what it was sent, and has said nothing for this long, is gone."""
 SESSIONS_MAX = 10_000
 
 
@@ -86,16 +88,13 @@ class Sessions:
 
     def _accept(self, peer: bytes, sealed: Sealed, now: float) -> Channel | None:
         if sealed.handshake is None or self.prekeys is None:
-            self._reset(peer, sealed.session)
+            self.reset(peer, sealed.session)
             return None
         try:
             keys = self.prekeys.respond(sealed.handshake, caller=peer, node=self.endpoint)
-        except HandshakeError:
+        except SealError:  # for a prekey that is gone, or of a session that was forgotten here
             self.refused += 1
-            self._reset(peer, sealed.session)
-            return None
-        except SealError:
-            self.refused += 1
+            self.reset(peer, sealed.session)
             return None
         if keys.session_id != sealed.session:
             self.refused += 1
@@ -104,7 +103,8 @@ class Sessions:
             self._evict()
         return Channel(Session(keys, initiator=False), peer, now, active=self._active)
 
-    def _reset(self, peer: bytes, session: int) -> None:
+    def reset(self, peer: bytes, session: int) -> None:
+        """Tell a peer that this session is not known here."""
         if len(self._resets) < 64:
             self._resets.append((peer, write_sealed(session, 0, RESET, b"")))
 
@@ -115,7 +115,7 @@ class Sessions:
     def close(self, channel: Channel) -> None:
         """Forget a session."""
         self._channels.pop((channel.peer, channel.session.id), None)
-        self._active.pop(channel, None)
+        channel.close()
         if self._current.get(channel.peer) is channel:
             del self._current[channel.peer]
 
@@ -124,10 +124,10 @@ class Sessions:
         self.close(idle)
 
     def forget_idle(self, now: float, busy: set[int]) -> None:
-        """Drop sessions in which nothing happened for long and no call is open."""
+        """Drop sessions in which nothing happened for long, or nobody listens, and no call is open."""
         for channel in list(self._channels.values()):
-            idle = channel.quiet and now - channel.heard_at > IDLE_SECONDS
-            if idle and channel.session.id not in busy:
+            limit = IDLE_SECONDS if channel.quiet else UNHEARD_SECONDS
+            if now - channel.heard_at > limit and channel.session.id not in busy:
                 self.close(channel)
 
     def pull(self, now: float, load: int, budget: int) -> list[tuple[bytes, Pieces]]:
@@ -144,6 +144,8 @@ class Sessions:
                     budget -= sum(map(len, pieces))
                 self.bundled += channel.bundled
                 channel.bundled = 0
+                if budget <= 0 and channel in self._active:  # the packet is full: next time the others go first
+                    self._active[channel] = self._active.pop(channel)
         return frames
 
     def wake(self, now: float) -> None:

@@ -59,7 +59,7 @@ SILENT_SECONDS = 60.0
 class _Job:
     """A call this node has taken."""
 
-    __slots__ = ("channel", "deadline", "function", "key", "lane", "limit_seconds", "size", "start")
+    __slots__ = ("channel", "deadline", "function", "key", "lane", "limit_seconds", "size", "start", "yielded")
 
     def __init__(self, key: CallKey, channel: Channel, function: str) -> None:
         self.key, self.channel, self.function = key, channel, function
@@ -68,6 +68,7 @@ class _Job:
         self.size = 0
         self.deadline = NEVER
         self.limit_seconds = 0.0
+        self.yielded = False
 
     @property
     def running(self) -> bool:
@@ -165,11 +166,8 @@ class Worker:
     def _invoke(self, channel: Channel, ask: Invoke, now: float) -> list[Effect]:
         key = (channel.peer, ask.call)
         job = self._jobs.get(key)
-        if job is not None:  # asked again, in another session: the answer goes there
-            job.channel = channel
-            if ask.body:
-                self._await_body(job, channel, ask)
-            return []
+        if job is not None:
+            return self._asked_again(job, channel, ask)
         if key in self._remembered or key in self._stopping:
             return self._refuse(channel, ask.call, "repeated")
         lane = self._lanes.get(ask.function)
@@ -186,6 +184,18 @@ class Worker:
         if ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
             return self._refuse(channel, ask.call, "busy", "too many large arguments are on their way")
         return self._admit(key, channel, ask, lane, now)
+
+    def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
+        """The session it was asked in broke: from now on the call is answered in this one."""
+        if job.yielded:  # items went the other way, and nobody knows which of them arrived
+            return self._stop(job, "cancelled") + self._refuse(channel, ask.call, "repeated")
+        job.channel = channel
+        bodies = [body for body, waiting in self._bodies.items() if waiting is job]
+        for body in bodies:
+            del self._bodies[body]
+        if bodies:
+            self._await_body(job, channel, ask)
+        return []
 
     def _admit(self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, now: float) -> list[Effect]:
         job = _Job(key, channel, ask.function)
@@ -205,8 +215,6 @@ class Worker:
         return self._begin(job)
 
     def _await_body(self, job: _Job, channel: Channel, ask: Invoke) -> None:
-        if job.running:
-            return  # its arguments came in the session before
         self._incoming_bytes += ask.size - job.size
         job.size = ask.size
         channel.expect_body(ask.body, ask.size)
@@ -269,6 +277,7 @@ class Worker:
             return []
         channel, call = job.channel, key[1]
         if isinstance(answer, Yielded):
+            job.yielded = True
             number, raw, size, weight = self._place_value(channel, answer.value)
             channel.say(Item(call, raw, number, size), weight)
             if number:
@@ -314,7 +323,11 @@ class Worker:
         if job.lane is not None:
             self.running -= 1
             job.lane.running -= 1
-        elif job.size:
+            return
+        lane = self._lanes.get(job.function)
+        if lane is not None and job in lane.waiting:
+            lane.waiting.remove(job)
+        if job.size:
             self._incoming_bytes -= job.size
             for body, waiting in list(self._bodies.items()):
                 if waiting is job:
@@ -356,6 +369,7 @@ class Worker:
         for channel in channels.values():
             silent = now - channel.heard_at
             if now - channel.absent_since > ABSENT_SECONDS or silent > SILENT_SECONDS:
+                self._sessions.reset(channel.peer, channel.session.id)
                 effects += self.caller_lost(channel)
             elif silent > PROBE_SECONDS and channel.quiet:
                 channel.probe()

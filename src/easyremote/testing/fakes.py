@@ -86,20 +86,19 @@ class FakeExecutor:
     """Runs scripts.
 
     Attributes:
-        started: How often each call's body began; shared, it counts across nodes and restarts.
+        started: How often each call's body began here.
     """
 
-    def __init__(
-        self, world: World, post: Callable[[Answer], None], started: Counter[CallKey] | None = None
-    ) -> None:
+    def __init__(self, world: World, post: Callable[[Answer], None]) -> None:
         self._world = world
         self._post = post
         self._runs: dict[CallKey, _Run] = {}
+        self._stopping = 0
         self._dead = False
-        self.started: Counter[CallKey] = Counter() if started is None else started
+        self.started: Counter[CallKey] = Counter()
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._runs) + self._stopping
 
     def start(self, start: Start) -> None:
         """Run a script."""
@@ -118,7 +117,12 @@ class FakeExecutor:
             run.timer.cancel()
         self._world.note("stop", f"{stop.key[1]:016x}", stop.reason)
         seconds = run.script.stop_seconds if run is not None else 0.0
-        self._world.after(seconds, lambda: self._say(Stopped(stop.key)))
+        self._stopping += 1
+        self._world.after(seconds, lambda: self._stopped(stop.key))
+
+    def _stopped(self, key: CallKey) -> None:
+        self._stopping -= 1
+        self._say(Stopped(key))
 
     def grant(self, grant: Grant) -> None:
         """Let a stream go on for so many bytes more."""
@@ -156,7 +160,9 @@ class FakeExecutor:
             return
         del self._runs[key]
         if script.raises:
-            self._say(Failed(key, "error", "ValueError", script.mark, f"traceback of {script.mark}", "ValueError"))
+            self._say(
+                Failed(key, "error", "ValueError", script.mark, f"traceback of {script.mark}", "ValueError")
+            )
         elif run.start.window:
             self._say(Ended(key))
         else:

@@ -145,8 +145,8 @@ class SimLink:
             return
         if packet is None:
             lane.open = False
-            self._ways[1 - way].open = False
-            self.line.links.discard(self)
+            if not self._ways[1 - way].open:
+                self.line.links.pop(self, None)
             lane.reader.ended()
             return
         if self.broken:
@@ -186,7 +186,7 @@ class Line:
     def __init__(self, name: str) -> None:
         self.name = name
         self.cut = False
-        self.links: set[SimLink] = set()
+        self.links: dict[SimLink, None] = {}
 
 
 class _Port:
@@ -372,7 +372,7 @@ class Network:
                 failed()
             else:
                 link = SimLink(self, line)
-                line.links.add(link)
+                line.links[link] = None
                 connected(link)
                 self.gateway.accept(link)
 
@@ -388,7 +388,7 @@ class Network:
         def heal() -> None:
             self.world.note("healed", line.name)
             line.cut = False
-            for link in sorted(line.links, key=lambda link: link.number):
+            for link in list(line.links):
                 link.healed()
 
         self.world.after(seconds, heal)

@@ -36,7 +36,7 @@ SECRET_BYTES = 32
 PREKEY_SEED_BYTES = 104
 PREKEY_ID_BYTES = 8
 HANDSHAKE_BYTES_MAX = 2048
-"""The largest, of the hybrid suite, has 1,276."""
+"""The largest, of the hybrid suite, has 1,273."""
 HYBRID, CLASSIC = "hybrid", "classic"
 AES, CHACHA = "aes256gcm", "chacha20poly1305"
 

@@ -22,6 +22,8 @@ COPY_BYTES = 4096
 
 _PACKET_FRAMES, _FRAME_CARRY, _CARRY_PEER, _CARRY_BODY = b"\x0a", b"\x52", b"\x0a", b"\x12"
 _PEER = _CARRY_PEER + bytes([ENDPOINT_BYTES])
+_LAST_KIND = 14
+"""The highest field number of a kind of frame; fields after it belong to a later version."""
 
 
 class Carry(msgspec.Struct, frozen=True, gc=False):
@@ -124,21 +126,41 @@ def walk(packet: bytes) -> list[Carry | Control]:
         if position > end:
             raise RemoteProtocolError(f"a frame claims {length} bytes; its packet ends after {end - start}")
         if length and packet[start] == 0x52:
-            frame = _read_carry(packet, start + 1, position)
-            frames.append(frame if frame is not None else Control(packet[start:position]))
-        else:
-            frames.append(Control(packet[start:position]))
+            inner, inside = read_varint(packet, start + 1)
+            if inside + inner == position:
+                frames.append(_read_carry(packet, inside, position))
+                continue
+        frames.append(_read_frame(packet, start, position))
     return frames
 
 
-def _read_carry(packet: bytes, position: int, end: int) -> Carry | None:
-    length, position = read_varint(packet, position)
-    if position + length != end:
-        if position + length > end:
-            raise RemoteProtocolError("a carried frame is longer than its frame")
-        return None  # more fields follow: not ours to understand
-    peer, body = b"", b""
-    found: bytes | memoryview = body
+def _read_frame(packet: bytes, start: int, end: int) -> Carry | Control:
+    """A frame that is not just a carried body: as in all of protobuf, the last kind in it is its kind."""
+    carried: list[tuple[int, int]] = []
+    position = start
+    while position < end:
+        tag, position = read_varint(packet, position)
+        if tag == 0x52:
+            length, inside = read_varint(packet, position)
+            position = inside + length
+            if position > end:
+                raise RemoteProtocolError("a carried frame is longer than its frame")
+            carried.append((inside, position))
+        else:
+            if tag & 7 == 2 and tag >> 3 <= _LAST_KIND:
+                carried.clear()
+            position = _skip(packet, tag, position, end)
+    if not carried:
+        return Control(packet[start:end])
+    if len(carried) == 1:
+        return _read_carry(packet, *carried[0])
+    merged = b"".join([packet[first:last] for first, last in carried])  # protobuf merges what is repeated
+    return _read_carry(merged, 0, len(merged))
+
+
+def _read_carry(packet: bytes, position: int, end: int) -> Carry:
+    peer = b""
+    found: bytes | memoryview = b""
     while position < end:
         tag, position = read_varint(packet, position)
         if tag != 0x0A and tag != 0x12:
@@ -162,8 +184,10 @@ def _read_carry(packet: bytes, position: int, end: int) -> Carry | None:
 def _skip(data: bytes | memoryview, tag: int, position: int, end: int) -> int:
     """The position after a field that means nothing here."""
     kind = tag & 7
-    if tag >> 3 == 0:
-        raise RemoteProtocolError("a packet has a field numbered 0")
+    if not 8 <= tag < 1 << 32:
+        raise RemoteProtocolError(
+            f"a packet has a field numbered {tag >> 3}; they go from 1 to {(1 << 29) - 1}"
+        )
     if kind == 0:
         _, position = read_varint(data, position)
     elif kind == 1:

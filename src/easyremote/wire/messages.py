@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import msgspec
@@ -165,7 +166,7 @@ _KINDS: dict[type, str] = {
 }
 _RECORDS: dict[str, type] = {kind: record for record, kind in _KINDS.items()}
 _EVENTS: dict[type, str] = {Presence: "arrived", Departed: "departed", NodeLoad: "load"}
-_ENDPOINTS = {"endpoint", "peer"}
+_SIZES = {"endpoint": ENDPOINT_BYTES, "peer": ENDPOINT_BYTES, "nonce": 32, "gateway": 32}
 
 
 def encode(record: Control) -> bytes:
@@ -182,7 +183,7 @@ def decode(frame: bytes | memoryview) -> Control | None:
     """The record in a frame; None for a kind that is not known here, which is to be ignored.
 
     Raises:
-        RemoteProtocolError: The bytes are not a frame, or a field has the wrong size.
+        RemoteProtocolError: The bytes are not a frame, or a field has the wrong size or is out of range.
     """
     try:
         message = pb.Frame.FromString(bytes(frame))
@@ -237,7 +238,9 @@ def _read(made: type, message: Any) -> Any:
             value = [_read(Presence, one) for one in value]
         elif name == "features":
             value = list(value)
-        elif name in _ENDPOINTS and len(value) != ENDPOINT_BYTES:
-            raise RemoteProtocolError(f"an endpoint has {ENDPOINT_BYTES} bytes, found {len(value)}")
+        elif name in _SIZES and len(value) != _SIZES[name]:
+            raise RemoteProtocolError(f"the {name} of a frame has {_SIZES[name]} bytes, found {len(value)}")
+        elif isinstance(value, float) and not 0.0 <= value < math.inf:
+            raise RemoteProtocolError(f"the {name} of a frame is a number from 0 up, found {value}")
         fields[name] = value
     return made(**fields)

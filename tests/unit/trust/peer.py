@@ -106,9 +106,7 @@ def hpke_cipher(suite: str, aead: str, shared: bytes, info: bytes) -> tuple[byte
 def packed(head8: int, head16: int, data: bytes) -> bytes:
     """A msgpack bin of the shortest form."""
     return (
-        bytes((head8, len(data)))
-        if len(data) < 256
-        else bytes((head16,)) + len(data).to_bytes(2, "big")
+        bytes((head8, len(data))) if len(data) < 256 else bytes((head16,)) + len(data).to_bytes(2, "big")
     ) + data
 
 

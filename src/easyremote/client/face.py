@@ -1,0 +1,120 @@
+"""What both clients share: an address, options, and the engine behind them.
+
+The engine always runs on the process's background loop, whoever calls: gRPC has one queue for all the
+event loops of a process, and loses events when one of them is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from easyremote.client.asking import Options
+from easyremote.client.engine import Engine
+from easyremote.errors import UsageError
+from easyremote.links.address import check_address, default_gateway
+from easyremote.links.loop import background_loop, run_in_background
+from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+class Connection:
+    """One engine, opened on first use; a client and its variants with other options share it."""
+
+    def __init__(self, gateway: str, connect_timeout: float, max_value_bytes: int, home: Path | None) -> None:
+        self.gateway = gateway
+        self.closed = False
+        self._settings = (connect_timeout, max_value_bytes, home)
+        self._engine: Engine | None = None
+        self._pid = 0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; a forked child gets its own."""
+        if self._engine is None or self._pid != os.getpid():
+            if self.closed:
+                raise UsageError("this client is closed; make another, or call its connect()")
+            self._open()
+        if self._engine is None:
+            raise UsageError("this client could not be opened")
+        return self._engine
+
+    def _open(self) -> None:
+        connect_timeout, max_value_bytes, home = self._settings
+
+        async def make() -> None:
+            if self._engine is None or self._pid != os.getpid():
+                self._engine = Engine(
+                    self.gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
+                )
+                self._pid = os.getpid()
+
+        if _running_loop() is background_loop():  # an `async def` function of a node, calling another
+            self._engine = Engine(
+                self.gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
+            )
+            self._pid = os.getpid()
+        else:
+            run_in_background(make())
+
+    def take(self) -> Engine | None:
+        """The engine, to be closed; the connection has none any more."""
+        self.closed = True
+        engine, self._engine = self._engine, None
+        return engine if self._pid == os.getpid() else None
+
+    def __del__(self) -> None:
+        """A client nobody holds disconnects."""
+        engine = self.take()
+        if engine is not None and not engine.loop.is_closed():
+            asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
+
+
+class Face:
+    """The part of a client that does not depend on how it waits."""
+
+    def __init__(
+        self,
+        gateway_address: str | None = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        timeout: float | None = None,
+        policy: str = "prequal",
+        max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
+        home: Path | None = None,
+    ) -> None:
+        gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
+        if not connect_timeout > 0:
+            raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
+        self._options = Options().changed({"timeout": timeout, "policy": policy})
+        self._connection = Connection(gateway, connect_timeout, max_value_bytes, home)
+
+    @property
+    def gateway_address(self) -> str:
+        """The gateway this client uses."""
+        return self._connection.gateway
+
+    def options(self, **changes: Any) -> Self:
+        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``.
+
+        Raises:
+            UsageError: An option is unknown, or its value makes no sense.
+        """
+        return self.over(self._connection, self._options.changed(changes))
+
+    @classmethod
+    def over(cls, connection: Connection, options: Options) -> Self:
+        """A client over a connection that there is already."""
+        made = object.__new__(cls)
+        made._connection, made._options = connection, options
+        return made
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,420 @@
+"""Nodes and clients of a simulated network: the product's machines, driven in virtual time.
+
+``Station`` does what ``links.driver`` does, without asyncio: it keeps a link up, hands what comes over it
+to the machine, wakes it in time, and writes one packet at a time. ``SimNode`` puts a fake executor
+under it; ``SimClient`` a program that makes calls and writes down how each of them ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from easyremote.errors import EasyRemoteError, RemoteProtocolError
+from easyremote.protocol.device import Device
+from easyremote.protocol.directory import card_transcript
+from easyremote.protocol.effects import (
+    Answered,
+    Attached,
+    CloseLink,
+    Delivered,
+    Detached,
+    Effect,
+    Faulted,
+    Finished,
+    Grant,
+    Notice,
+    Start,
+    Stop,
+    Synced,
+    Turned,
+)
+from easyremote.protocol.events import (
+    CallCancelled,
+    CallRequested,
+    CardChanged,
+    DrainStarted,
+    Event,
+    ItemsTaken,
+    LinkClosed,
+    LinkOpened,
+    Offer,
+    Offered,
+    PacketReceived,
+    Woken,
+)
+from easyremote.protocol.machine import NEVER
+from easyremote.testing.fakes import FakeExecutor
+from easyremote.testing.network import UP, Line, Network, SimLink
+from easyremote.testing.world import Timer
+from easyremote.trust.handshake import CLASSIC, Prekeys
+from easyremote.trust.identity import Identity
+from easyremote.wire.cards import FunctionCard, NodeCard, PrekeyCard, encode_card
+from easyremote.wire.frame import join, walk
+
+SPACING_SECONDS = 0.0005
+SPACING_MESSAGES = 4
+BACKOFF_SECONDS = 0.1
+BACKOFF_SECONDS_MAX = 5.0
+WAKES_MAX = 50
+"""Wake-ups in a row at one instant that a machine may ask for; more is a busy loop."""
+
+
+class Station:
+    """One process: a machine on a line, from its start until it is killed or has left."""
+
+    def __init__(self, network: Network, line: Line, machine: Device) -> None:
+        self.network, self.line, self.machine = network, line, machine
+        self.world = network.world
+        self.alive = True
+        self.attached = False
+        self.turned: EasyRemoteError | None = None
+        self._link: SimLink | None = None
+        self._reader: _Reader | None = None
+        self._writing = False
+        self._blocked = False
+        self._timer: Timer | None = None
+        self._woken_at = 0.0
+        self._wakes = 0
+        self._pause = BACKOFF_SECONDS
+
+    def begin(self) -> None:
+        """Connect, and reconnect for as long as the process lives."""
+        self._dial()
+
+    def kill(self) -> None:
+        """The process is gone, without a word; its sockets are closed by its system."""
+        self.world.note("killed", self.line.name)
+        self._end()
+
+    def _end(self) -> None:
+        self.alive = False
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link is not None:
+            self._link.close(UP)
+            self._link = None
+
+    def post(self, event: Event) -> None:
+        """Give the machine an event and do what it asks for."""
+        if not self.alive:
+            return
+        for effect in self.machine.handle(event, self.world.now):
+            if isinstance(effect, CloseLink):
+                self.world.note("close link", self.line.name, effect.reason)
+                self._hang_up(effect.reason)
+            else:
+                self.perform(effect)
+        self._write_soon()
+        self._set_timer()
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the machine asks for."""
+        if isinstance(effect, Attached):
+            self.attached = True
+        elif isinstance(effect, Detached):
+            self.attached = False
+        elif isinstance(effect, Turned):
+            self.turned = effect.error
+            self.world.note("turned", self.line.name)
+            self._end()
+        elif isinstance(effect, Notice):
+            self.world.note(effect.name, self.line.name, effect.call)
+
+    # ---- the link
+
+    def _dial(self) -> None:
+        if self.alive:
+            self.network.dial(self.line, self._connected, self._failed)
+
+    def _failed(self) -> None:
+        chance = self.world.random.uniform(0.5, 1.0)
+        self.world.after(self._pause * chance, self._dial)
+        self._pause = min(self._pause * 2, BACKOFF_SECONDS_MAX)
+
+    def _connected(self, link: SimLink) -> None:
+        reader = _Reader(self, link)
+        link.attach(1 - UP, reader)
+        if not self.alive:
+            link.close(UP)
+            return
+        self._link, self._reader, self._blocked = link, reader, False
+        self._opened_at = self.world.now
+        self.post(LinkOpened())
+
+    def _hang_up(self, reason: str) -> None:
+        if self._link is not None:
+            self._link.close(UP)
+            self._ended(reason)
+
+    def _ended(self, reason: str) -> None:
+        self._link = None
+        self.post(LinkClosed(reason))
+        long_lived = self.world.now - self._opened_at > 1.0
+        self._pause = BACKOFF_SECONDS if long_lived else min(self._pause * 2, BACKOFF_SECONDS_MAX)
+        self.world.after(self._pause * self.world.random.uniform(0.2, 0.6), self._dial)
+
+    def packet(self, link: SimLink, packet: bytes) -> None:
+        """A packet has come."""
+        if link is self._link:
+            try:
+                frames = walk(packet)
+            except RemoteProtocolError as error:
+                self._hang_up(str(error))
+                return
+            self.post(PacketReceived(frames))
+
+    def ended(self, link: SimLink) -> None:
+        """The link is over."""
+        if link is self._link:
+            self._ended("the link ended")
+
+    # ---- writing
+
+    def _write_soon(self) -> None:
+        if not self._writing and self._link is not None:
+            self._writing = True
+            self.world.soon(self._write)
+
+    def _write(self) -> None:
+        self._writing = False
+        link = self._link
+        if link is None or not self.alive:
+            return
+        if not link.has_room(UP):
+            return  # room() comes
+        frames = self.machine.pull(self.world.now)
+        self._set_timer()
+        if not frames:
+            return
+        packet = join(frames)
+        link.send(UP, packet)
+        self._writing = True
+        seconds = len(packet) / self.network.weather.bytes_per_second
+        if self.machine.sessions.bundled >= SPACING_MESSAGES:
+            seconds += SPACING_SECONDS
+        self.world.after(seconds, self._write)
+
+    def room(self, link: SimLink) -> None:
+        """The next packet is welcome."""
+        if link is self._link:
+            self._write_soon()
+
+    # ---- time
+
+    def _set_timer(self) -> None:
+        at = self.machine.wake_at
+        if at == NEVER or (self._timer is not None and self._timer.at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.world.at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self.world.now
+        self._wakes = self._wakes + 1 if now == self._woken_at else 0
+        self._woken_at = now
+        if self._wakes > WAKES_MAX:
+            raise AssertionError(f"{self.line.name} is woken again and again at {now:.6f} s")
+        self.post(Woken())
+
+
+class _Reader:
+    """A station's end of one link; news of links it has hung up on goes nowhere."""
+
+    def __init__(self, station: Station, link: SimLink) -> None:
+        self._station, self._link = station, link
+
+    def packet(self, packet: bytes) -> None:
+        self._station.packet(self._link, packet)
+
+    def ended(self) -> None:
+        self._station.ended(self._link)
+
+    def room(self) -> None:
+        self._station.room(self._link)
+
+
+class SimNode(Station):
+    """A process that serves functions."""
+
+    def __init__(
+        self,
+        network: Network,
+        line: Line,
+        identity: Identity,
+        functions: Sequence[FunctionCard],
+        *,
+        suite: str = CLASSIC,
+        capacity: int = 256,
+        max_value_bytes: int = 1 << 24,
+    ) -> None:
+        self._identity, self._functions = identity, functions
+        chance = network.world.random
+        self._prekeys = Prekeys(suite=suite)
+        self._prekeys.rotate(chance.randbytes)
+        self._card_number = 0
+        self._name = line.name
+        self._capacity = capacity
+        endpoint = identity.device + chance.randbytes(8)
+        machine = Device(
+            identity,
+            endpoint,
+            name=line.name,
+            role="node",
+            entropy=chance.randbytes,
+            dice=chance.random,
+            prekeys=self._prekeys,
+            max_value_bytes=max_value_bytes,
+            capacity=capacity,
+        )
+        super().__init__(network, line, machine)
+        self.executor = FakeExecutor(self.world, self.post)
+        for card in functions:
+            self.post(Offered(Offer(card.name, card.max_concurrent, card.timeout_seconds)))
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the machine asks for."""
+        if isinstance(effect, Start):
+            self.executor.start(effect)
+        elif isinstance(effect, Stop):
+            self.executor.stop(effect)
+        elif isinstance(effect, Grant):
+            self.executor.grant(effect)
+        else:
+            super().perform(effect)
+            if isinstance(effect, Attached):
+                self._name = effect.name
+                self.show_card()
+
+    def rotate_prekey(self) -> None:
+        """As a node does every hour."""
+        self._prekeys.rotate(self.world.random.randbytes)
+        self.show_card()
+
+    def show_card(self) -> None:
+        """Advertise what is served."""
+        self._card_number += 1
+        prekey = self._prekeys.current
+        card = encode_card(
+            NodeCard(
+                endpoint=self.machine.endpoint,
+                name=self._name,
+                number=self._card_number,
+                prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+                functions=list(self._functions),
+                capacity=self._capacity,
+            )
+        )
+        self.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+
+    def kill(self) -> None:
+        """The process is gone without a word."""
+        self.executor.kill()
+        super().kill()
+
+    def leave(self, drain_seconds: float) -> None:
+        """Take nothing new, and go once everything is answered, or after so long."""
+        self.world.note("leaves", self.line.name)
+        self.post(DrainStarted())
+        give_up_at = self.world.now + drain_seconds
+
+        def look() -> None:
+            worker = self.machine.worker
+            quiet = all(channel.quiet for channel in self.machine.sessions)
+            if (worker is not None and (len(worker) or not quiet)) and self.world.now < give_up_at:
+                self.world.after(0.05, look)
+                return
+            self.executor.kill()
+            self.machine.attachment.leave()
+            self._write_soon()
+            self.world.after(0.2, self._end)
+
+        look()
+
+
+class Outcome(msgspec.Struct):
+    """How one call went, as the program saw it.
+
+    Attributes:
+        settled: How often it was told that the call had ended.
+        values: The result, or the items in the order they came.
+    """
+
+    request: CallRequested
+    settled: int = 0
+    finished: bool = False
+    cancelled: bool = False
+    values: list[bytes] = []
+    error: EasyRemoteError | None = None
+    ended_at: float = 0.0
+
+
+class SimClient(Station):
+    """A process that calls."""
+
+    def __init__(
+        self, network: Network, line: Line, identity: Identity, *, max_value_bytes: int = 1 << 24
+    ) -> None:
+        chance = network.world.random
+        machine = Device(
+            identity,
+            identity.device + chance.randbytes(8),
+            name="",
+            role="client",
+            entropy=chance.randbytes,
+            dice=chance.random,
+            max_value_bytes=max_value_bytes,
+        )
+        super().__init__(network, line, machine)
+        self.outcomes: dict[int, Outcome] = {}
+        self.slowness_seconds = 0.0
+        """How long the program takes for each item of a stream."""
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that have neither ended nor been cancelled."""
+        return sum(1 for one in self.outcomes.values() if not one.settled and not one.cancelled)
+
+    def call(self, request: CallRequested) -> None:
+        """Make a call."""
+        if self.alive:
+            self.outcomes[request.call] = Outcome(request)
+            self.world.note("call", self.line.name, request.call)
+            self.post(request)
+
+    def cancel(self, number: int) -> None:
+        """Want the answer no more."""
+        outcome = self.outcomes.get(number)
+        if outcome is not None and not outcome.settled:
+            outcome.cancelled = True
+            self.post(CallCancelled(number))
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the machine asks for."""
+        if isinstance(effect, Answered):
+            self.outcomes[effect.call].values.append(bytes(effect.value))
+            self._settled(effect.call, "answered")
+        elif isinstance(effect, Delivered):
+            outcome = self.outcomes[effect.call]
+            outcome.values.append(bytes(effect.value))
+            if outcome.settled:
+                raise AssertionError(f"an item of call {effect.call:x} came after its end")
+            taken = ItemsTaken(effect.call, effect.cost)
+            self.world.after(self.slowness_seconds, lambda: self.post(taken))
+        elif isinstance(effect, Finished):
+            self.outcomes[effect.call].finished = True
+            self._settled(effect.call, "finished")
+        elif isinstance(effect, Faulted):
+            self.outcomes[effect.call].error = effect.error
+            self._settled(effect.call, type(effect.error).__name__)
+        elif not isinstance(effect, Synced):
+            super().perform(effect)
+
+    def _settled(self, number: int, how: str) -> None:
+        outcome = self.outcomes[number]
+        outcome.settled += 1
+        outcome.ended_at = self.world.now
+        self.world.note("settled", self.line.name, number, how)

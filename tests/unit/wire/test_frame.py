@@ -1,0 +1,223 @@
+"""Packets by hand: equal to what generated code makes of them, and deaf to nonsense."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from easyremote.errors import RemoteProtocolError
+from easyremote.wire._pb.easyremote.v1 import gateway_pb2 as pb
+from easyremote.wire.frame import (
+    COPY_BYTES,
+    Carry,
+    Control,
+    carry,
+    control,
+    join,
+    read_varint,
+    redirect,
+    varint,
+    walk,
+)
+from easyremote.wire.messages import Ping, decode, encode
+
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "frames.json").read_text())
+THERE, HERE = bytes(range(40)), bytes(range(40, 80))
+
+endpoints = st.binary(min_size=40, max_size=40)
+# The lengths at which a length takes one more byte, seen from the body, the Carry and the Frame.
+bodies = st.binary(max_size=200) | st.sampled_from(
+    [size for edge in (127, 16383, 2**21 - 1) for size in range(edge - 50, edge + 2)] + [4096, 4097]
+).map(lambda size: b"\xa5" * size)
+records = st.integers(0, 2**64 - 1).map(Ping)
+
+
+def generated(frames: list[Carry | Ping]) -> bytes:
+    packet = pb.Packet()
+    for frame in frames:
+        if isinstance(frame, Carry):
+            packet.frames.add().carry.MergeFrom(pb.Carry(peer=frame.peer, body=bytes(frame.body)))
+        else:
+            packet.frames.add().ping.token = frame.token
+    return packet.SerializeToString()
+
+
+def by_hand(frames: list[Carry | Ping]) -> bytes:
+    return join(
+        [
+            carry(frame.peer, frame.body) if isinstance(frame, Carry) else control(encode(frame))
+            for frame in frames
+        ]
+    )
+
+
+def plain(frames: list[Carry | Control]) -> list[tuple[bytes, bytes] | bytes]:
+    return [
+        (frame.peer, bytes(frame.body)) if isinstance(frame, Carry) else bytes(frame.data) for frame in frames
+    ]
+
+
+def seen_by_generated_code(packet: bytes) -> list[tuple[bytes, bytes] | bytes]:
+    return [
+        (frame.carry.peer, frame.carry.body)
+        if frame.WhichOneof("kind") == "carry"
+        else frame.SerializeToString()
+        for frame in pb.Packet.FromString(packet).frames
+    ]
+
+
+# ---- the same bytes as generated code, both ways
+
+
+@given(st.lists(st.builds(Carry, endpoints, bodies.filter(bool)) | records, max_size=6))
+def test_a_packet_by_hand_is_the_packet_generated_code_makes(frames):
+    packet = by_hand(frames)
+    if all(not isinstance(frame, Ping) or frame.token for frame in frames):
+        assert packet == generated(frames)
+    assert plain(walk(packet)) == seen_by_generated_code(packet)
+
+
+@given(st.lists(st.builds(Carry, endpoints, bodies) | records, max_size=6))
+def test_a_packet_of_generated_code_is_read_by_hand(frames):
+    packet = generated(frames)
+    read = [frame if isinstance(frame, Carry) else decode(frame.data) for frame in walk(packet)]
+    assert read == [frame if isinstance(frame, Ping) else Carry(frame.peer, frame.body) for frame in frames]
+
+
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=3))
+@example(127, b"")
+@example(128, b"")
+@example(2**64 - 1, b"")
+def test_a_number_reads_back(number, before):
+    written = varint(number)
+    assert read_varint(before + written, len(before)) == (number, len(before) + len(written))
+
+
+@pytest.mark.parametrize("vector", VECTORS["packets"], ids=lambda vector: vector["name"])
+def test_frozen_packets(vector):
+    packet = bytes.fromhex(vector["packet"])
+    frames = vector["frames"]
+    made = [
+        carry(bytes.fromhex(frame["peer"]), bytes.fromhex(frame["body"]))
+        if "peer" in frame
+        else control(bytes.fromhex(frame["control"]))
+        for frame in frames
+    ]
+    if vector["canonical"]:
+        assert join(made) == packet
+    assert plain(walk(packet)) == plain(walk(join(made)))
+
+
+@pytest.mark.parametrize("vector", VECTORS["malformed"], ids=lambda vector: vector["name"])
+def test_frozen_nonsense(vector):
+    with pytest.raises(RemoteProtocolError, match=vector["error"]):
+        walk(bytes.fromhex(vector["packet"]))
+
+
+# ---- what a gateway does
+
+
+@given(endpoints, endpoints, bodies)
+def test_a_gateway_passes_a_body_on_with_another_peer(to, origin, body):
+    up = walk(join([carry(to, body)]))[0]
+    assert isinstance(up, Carry)
+    assert plain(walk(join([redirect(up, origin)]))) == [(origin, body)]
+
+
+def test_a_body_in_pieces_is_one_body():
+    whole = b"head" + b"\x00" * 100_000 + b"tail"
+    pieces = (b"head", memoryview(whole)[4:-4], b"tail")
+    assert join([carry(THERE, *pieces)]) == join([carry(THERE, whole)])
+    assert plain(walk(join([carry(THERE)]))) == [(THERE, b"")]
+
+
+def test_a_large_body_is_not_copied_out_of_its_packet():
+    packet = join([carry(THERE, b"s" * COPY_BYTES), carry(THERE, b"l" * (COPY_BYTES + 1))])
+    small, large = walk(packet)
+    assert isinstance(small, Carry)
+    assert type(small.body) is bytes
+    assert isinstance(large, Carry)
+    assert isinstance(large.body, memoryview)
+    assert large.body.obj is packet
+
+
+# ---- what later versions may add
+
+
+def test_fields_of_a_later_version_are_passed_over():
+    later = b"\xa2\x06\x03abc" + b"\xa8\x06\x96\x01" + b"\xb1\x06" + b"8" * 8 + b"\xb5\x06" + b"4" * 4
+    inner = b"\x0a\x28" + THERE + later + b"\x12\x04body" + later
+    frame = b"\x52" + varint(len(inner)) + inner + later
+    packet = later + b"\x0a" + varint(len(frame)) + frame + later
+    assert plain(walk(packet)) == seen_by_generated_code(packet) == [(THERE, b"body")]
+
+
+def test_a_frame_of_a_later_kind_is_no_frame_known_here():
+    (frame,) = walk(b"\x0a\x05\xa2\x06\x02hi")
+    assert isinstance(frame, Control)
+    assert decode(frame.data) is None
+
+
+def test_a_frame_of_two_kinds_is_of_the_last():
+    frame = b"\x52\x2a\x0a\x28" + THERE + encode(Ping(7))
+    (read,) = walk(join([control(frame)]))
+    assert isinstance(read, Control)
+    assert decode(read.data) == Ping(7)
+
+
+# ---- hostile bytes
+
+packets = st.lists(st.builds(Carry, endpoints, st.binary(max_size=40)) | records, max_size=4).map(by_hand)
+
+
+@given(
+    st.binary(max_size=300)
+    | packets.flatmap(
+        lambda packet: st.builds(
+            lambda cut, at, new: packet[: min(at, cut)] + new + packet[at + len(new) : cut],
+            st.integers(0, len(packet)),
+            st.integers(0, len(packet)),
+            st.binary(max_size=3),
+        )
+    )
+)
+def test_nonsense_is_a_protocol_error_or_a_packet(packet):
+    try:
+        frames = walk(packet)
+        for frame in frames:
+            if isinstance(frame, Carry):
+                assert len(frame.peer) == 40
+            else:
+                decode(frame.data)
+    except RemoteProtocolError:
+        return
+    # Only what generated code takes is taken, and it means the same.
+    expected = [one for one in seen_by_generated_code(packet) if isinstance(one, tuple)]
+    assert [one for one in plain(frames) if isinstance(one, tuple)] == expected
+
+
+@given(packets.filter(bool), st.data())
+def test_a_packet_cut_short_is_refused_or_holds_fewer_frames(packet, data):
+    cut = data.draw(st.integers(0, len(packet) - 1))
+    try:
+        short = walk(packet[:cut])
+    except RemoteProtocolError:
+        return
+    assert plain(short) == plain(walk(packet))[: len(short)]
+    assert len(short) < len(walk(packet))
+
+
+def test_a_huge_claim_costs_nothing():
+    with pytest.raises(RemoteProtocolError, match="claims 1152921504606846975 bytes"):
+        walk(b"\x0a" + varint(2**60 - 1) + b"x")
+
+
+def test_frames_do_without_protobuf():
+    code = "import sys, easyremote.wire.frame; sys.exit('google.protobuf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
