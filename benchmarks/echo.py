@@ -54,6 +54,12 @@ class Processes:
             raise SystemExit(f"{' '.join(command)} did not start")
         return line
 
+    def measure(self, *command: str) -> dict[str, float]:
+        """The figures a measuring process prints, in a process of its own."""
+        done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True)
+        figures: dict[str, float] = json.loads(done.stdout)
+        return figures
+
     def end(self) -> None:
         for child in reversed(self._children):
             child.terminate()
@@ -164,6 +170,16 @@ def measure_blocking(address: str, quick: bool) -> dict[str, float]:
     return {"blocking_p50_us": latency["p50"], "blocking_p99_us": latency["p99"]}
 
 
+def measure(what: str, address: str, quick: bool) -> dict[str, float]:
+    if what == "relay":
+        relayed: dict[str, float] = uvloop.run(measure_relay(address, quick))
+        return relayed
+    if what == "async":
+        mine: dict[str, float] = uvloop.run(measure_ours(address, quick))
+        return mine
+    return measure_blocking(address, quick)
+
+
 BARS: list[tuple[str, str, str, str, float]] = [
     # what is measured, ours, the relay's, which way is better, the bar for the ratio
     ("sequential p50, AsyncClient (µs)", "p50_us", "p50_us", "at most", 1.5),
@@ -192,8 +208,12 @@ def run(rounds: int, quick: bool) -> dict[str, Any]:
         processes.start(str(HERE / "relay.py"), "echo", relay_address)
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-            theirs.append(uvloop.run(measure_relay(relay_address, quick)))
-            ours.append(uvloop.run(measure_ours(address, quick)) | measure_blocking(address, quick))
+            length = "quick" if quick else "full"
+            theirs.append(processes.measure(__file__, "--measure", "relay", relay_address, length))
+            ours.append(
+                processes.measure(__file__, "--measure", "async", address, length)
+                | processes.measure(__file__, "--measure", "blocking", address, length)
+            )
     finally:
         processes.end()
     rows = []
@@ -269,7 +289,12 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar is missed")
     parser.add_argument("--quick", action="store_true", help="short rounds, for a first look")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--measure", nargs=3, metavar=("WHAT", "ADDRESS", "LENGTH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.measure:
+        what, address, length = options.measure
+        print(json.dumps(measure(what, address, length == "quick")))
+        return
     result = run(options.rounds, options.quick)
     if options.json:
         print(json.dumps(result, indent=2))

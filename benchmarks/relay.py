@@ -58,7 +58,7 @@ async def echo(address: str) -> None:
         call = channel.stream_stream(ECHO, request_serializer=same, response_deserializer=same)()
         await call.write(b"")
         print("ready", flush=True)
-        while (message := await call.read()) is not grpc.aio.EOF:
+        while isinstance(message := await call.read(), bytes):
             await call.write(message)
 
 
@@ -78,14 +78,14 @@ class Caller:
     async def call(self, payload: bytes) -> bytes:
         self._number += 1
         number = self._number
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         async with self._writing:
             await self._call.write(struct.pack("<q", number) + payload)
         return await future
 
     async def _read(self) -> None:
-        while (message := await self._call.read()) is not grpc.aio.EOF:
+        while isinstance(message := await self._call.read(), bytes):
             if message:
                 self._waiting.pop(struct.unpack_from("<q", message)[0]).set_result(message[8:])
 

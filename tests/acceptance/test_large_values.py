@@ -16,7 +16,7 @@ from acceptance.processes import Program, until
 from acceptance.programs.files import marks
 
 from easyremote import Client
-from easyremote.errors import ValueTooLargeError
+from easyremote.errors import CallTimeoutError, ValueTooLargeError
 
 UNITS = {"B": 1, "bytes": 1, "byte": 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB, "kB": 1000, "MB": 10**6}
 
@@ -58,6 +58,34 @@ def test_small_calls_pass_while_large_ones_are_on_their_way(client: Client) -> N
         small += 1
     assert small > 3
     assert [len(call.result()) for call in large] == [24 * MIB] * 2
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_giving_up_in_the_middle_of_a_large_value_disturbs_nothing(client: Client, way: str) -> None:
+    function, value = ("measure", bytes(100 * MIB)) if way == "up" else ("make", 200 * MIB)
+    with pytest.raises(CallTimeoutError):
+        client.execute(function, value, timeout=0.05)
+    assert client.execute("echo", "at once", timeout=2) == "at once"
+    assert client.execute("measure", b"abc", timeout=2) == [3, zlib.crc32(b"abc")]
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_large_value_arrives_whole_although_the_gateway_restarts_in_its_middle(
+    own_network: Callable[..., Network], way: str
+) -> None:
+    own = own_network()
+    own.spawn_node("workshop", name="workshop")
+    data = os.urandom(MIB) * 64
+    call = own.client.submit("measure", data) if way == "up" else own.client.submit("make", 64 * MIB)
+    receiver = own.nodes["workshop"].pid if way == "up" else os.getpid()
+    growth = PeakGrowth(receiver)
+    until(lambda: growth.bytes > 8 * MIB or call.done(), what="some of it arrived")
+    own.gateway.kill()
+    own.restart_gateway()
+    if way == "up":
+        assert call.result(15) == [64 * MIB, zlib.crc32(data)]
+    else:
+        assert call.result(15) == bytes(range(256)) * (64 * MIB // 256)
 
 
 def test_a_value_over_the_nodes_limit_is_an_error_naming_both_sizes(

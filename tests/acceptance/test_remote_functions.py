@@ -13,7 +13,7 @@ import pytest
 from acceptance.network import Network
 from acceptance.processes import PROGRAMS, free_port, run
 
-from easyremote import remote
+from easyremote import Client, remote
 from easyremote.errors import ArgumentError, CallTimeoutError, EasyRemoteError, RemoteError, UsageError
 
 
@@ -156,6 +156,40 @@ def test_it_works_in_several_processes(network: Network) -> None:
     ended = run([str(PROGRAMS / "many_processes.py")], environment=given)
     assert ended.wait() == 0, ended
     assert ended.output == ["[0, 2, 4, 6]", "own process as well: 3"], ended
+
+
+def test_a_child_forked_before_the_first_call_calls_as_usual(network: Network) -> None:
+    ended = run([str(PROGRAMS / "forked.py"), network.address, "fresh"], environment=network.environment)
+    assert ended.wait() == 0, ended
+    assert ended.output == ["child: 7", "parent: 3"], ended
+
+
+def test_a_child_forked_after_a_call_works_or_says_why_not(network: Network) -> None:
+    """GRPC does not survive a fork; what must not happen is that the child waits forever."""
+    ended = run([str(PROGRAMS / "forked.py"), network.address, "connected"], environment=network.environment)
+    assert ended.wait() == 0, ended
+    assert ended.output[0] == "child: 7" or "fork" in ended.output[0], ended
+    assert ended.output[-1] == "parent: 3"
+
+
+@pytest.fixture(scope="module")
+def nested(network: Network) -> Iterator[Client]:
+    network.spawn_node("nested", name="nested")
+    yield network.client
+    network.dismiss("nested")
+
+
+@pytest.mark.parametrize(
+    "function", ["from_a_function", "from_a_client", "from_a_coroutine", "from_an_async_client"]
+)
+def test_functions_of_a_node_call_other_functions(nested: Client, function: str) -> None:
+    assert list(nested.map(function, range(20), max_in_flight=10)) == list(range(1, 21))
+
+
+def test_a_coroutine_of_a_node_that_would_block_the_loop_is_told_what_to_use(nested: Client) -> None:
+    with pytest.raises(RemoteError, match="AsyncClient"):
+        nested.execute("blocking_the_loop", 1, timeout=5)
+    assert nested.execute("from_an_async_client", 1, timeout=5) == 2
 
 
 @pytest.mark.parametrize("how", ["EASYREMOTE_GATEWAY", "EASYREMOTE_GATEWAY_ADDRESS", "set_default_gateway"])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from acceptance.network import Network
-from acceptance.processes import Program, until
+from acceptance.processes import PROGRAMS, Program, until
 from acceptance.programs.files import marks
 
-from easyremote import Client
-from easyremote.errors import EasyRemoteError, RefusedError, RemoteError, ScheduleError
+from easyremote import Client, ComputeNode
+from easyremote.errors import CallError, EasyRemoteError, RefusedError, RemoteError, ScheduleError
 
 KINDS = {
     "exit": "SystemExit",
@@ -91,7 +93,7 @@ def test_ctrl_c_lets_running_calls_finish_and_takes_no_new_ones(
             return error
         return None
 
-    assert isinstance(until(refused, within_seconds=3), (RefusedError, ScheduleError))
+    assert isinstance(until(refused, within_seconds=8), (RefusedError, ScheduleError))
     assert node.running
     assert not any(call.done() for call in calls)
     gate.touch()
@@ -137,3 +139,37 @@ def test_ctrl_c_ends_a_gateway_with_exit_code_zero(own_network: Callable[..., Ne
     own.gateway.interrupt()
     assert own.gateway.wait(within_seconds=5) == 0, own.gateway
     assert "Traceback" not in own.gateway.said
+
+
+@pytest.mark.parametrize(("verb", "function"), [("execute", "hold_async"), ("stream", "stalling")])
+def test_ctrl_c_in_a_client_ends_it_at_once_and_its_call_too(
+    network: Network, start: Callable[..., Program], tmp_path: Path, verb: str, function: str
+) -> None:
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    caller = start([str(PROGRAMS / "caller.py"), network.address, verb, function, str(started), str(ended)])
+    until(lambda: marks(started) == 1)
+    caller.interrupt()
+    assert caller.wait(within_seconds=3) != 0
+    assert "KeyboardInterrupt" in caller.said
+    until(lambda: marks(ended) == 1, within_seconds=3, what="the call told that nobody waits")
+
+
+def test_stopping_a_node_waits_only_as_long_as_asked(network: Network, tmp_path: Path) -> None:
+    node, started, done = ComputeNode(network.address, "brief"), threading.Event(), threading.Event()
+
+    @node.register
+    def hold_here() -> bool:
+        started.set()
+        return done.wait(20)
+
+    node.serve(blocking=False)
+    assert node.wait_for_connection(10)
+    network.wait_for_node("brief")
+    call = network.client.submit("brief.hold_here")
+    assert started.wait(5)
+    began = time.perf_counter()
+    node.stop(drain_seconds=0.3)
+    assert 0.3 <= time.perf_counter() - began < 2.0
+    with pytest.raises(CallError, match="brief"):
+        call.result(5)
+    done.set()

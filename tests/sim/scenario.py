@@ -20,7 +20,7 @@ from easyremote.wire.frame import Carry, walk
 from easyremote.wire.limits import LEASE_SECONDS
 
 KINDS = ("calm", "lossy", "snaps", "gateway", "silences", "nodes", "clients", "storm")
-HARMLESS = ("calm", "lossy", "snaps", "gateway")
+HARMLESS = ("calm", "lossy", "snaps", "gateway", "clients")
 """Where nothing that goes wrong excuses a lost call."""
 
 READY_SECONDS = 2.0
@@ -43,6 +43,8 @@ class Scenario:
         self.network.gateway.inspect = self._inspect
         self.suite = HYBRID if self.chance.random() < 0.1 else CLASSIC
         self.heavy = self.chance.random() < 0.04
+        self.capacity = self.chance.choice([256, 256, 256, 2])
+        self.max_value_bytes = self.chance.choice([1 << 24, 1 << 24, 1 << 24, 100_000])
         self.scripts: dict[int, Script] = {}
         self.nodes: list[SimNode] = []
         self.clients: list[SimClient] = []
@@ -88,12 +90,22 @@ class Scenario:
 
     def _start_node(self, line: Line) -> None:
         identity, cards = self._owners[line]
-        node = SimNode(self.network, line, identity, cards, suite=self.suite)
+        node = SimNode(
+            self.network,
+            line,
+            identity,
+            cards,
+            suite=self.suite,
+            capacity=self.capacity,
+            max_value_bytes=self.max_value_bytes,
+        )
         self.nodes.append(node)
         node.begin()
 
     def _make_client(self, name: str) -> None:
-        client = SimClient(self.network, self.network.line(name), Identity.from_seed(self.chance.randbytes(32)))
+        identity = Identity.from_seed(self.chance.randbytes(32))
+        line = self.network.line(name)
+        client = SimClient(self.network, line, identity, max_value_bytes=self.max_value_bytes)
         client.slowness_seconds = self.chance.choice([0.0, 0.0, 0.01, 0.1])
         self.clients.append(client)
         self._later(0.3, client.begin)
@@ -149,7 +161,7 @@ class Scenario:
             "snaps": (self._snap,),
             "gateway": (self._restart_gateway,),
             "silences": (self._silence,),
-            "nodes": (self._crash_node, self._crash_node, self._leave_node),
+            "nodes": (self._crash_node, self._leave_node, self._replace_node, self._withdraw),
             "clients": (self._crash_client,),
             "storm": (
                 self._snap,
@@ -157,13 +169,15 @@ class Scenario:
                 self._silence,
                 self._crash_node,
                 self._leave_node,
+                self._replace_node,
+                self._withdraw,
                 self._crash_client,
             ),
         }
         for _ in range(self.chance.randint(1, 6)):
             if troubles[self.kind]:
                 self._in_time(self.chance.choice(troubles[self.kind]))
-        if self.chance.random() < 0.2:
+        for _ in range(self.chance.choice([0, 0, 0, 1, 3])):
             self._in_time(self._rotate)
 
     def _snap(self) -> None:
@@ -187,6 +201,16 @@ class Scenario:
         if node.alive:
             node.leave(self.chance.choice([0.0, 0.5, 5.0]))
             self.world.after(self.chance.choice([6.0, 9.0]), lambda: self._start_node(node.line))
+
+    def _replace_node(self) -> None:
+        node = self.chance.choice(self.nodes)
+        if node.alive:
+            self._start_node(node.line)  # on the same device, while the old process still runs
+
+    def _withdraw(self) -> None:
+        node = self.chance.choice(self.nodes)
+        if node.alive and node.attached:
+            node.withdraw(self.function(self.chance.choice(list(FUNCTIONS))))
 
     def _crash_client(self) -> None:
         client = self.chance.choice(self.clients)

@@ -13,7 +13,7 @@ import os
 import threading
 import typing
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -105,7 +105,7 @@ class RemoteFunction(Generic[P, R]):
         ordered: bool = True,
         return_exceptions: bool = False,
         max_in_flight: int = MAP_IN_FLIGHT,
-    ) -> Iterator[Any] | AsyncIterator[Any]:
+    ) -> Any:
         """Call it once for every item, see ``Client.map``; ``async for`` if the body is ``async``."""
         client = self._async_client() if self._async else self._client()
         return client.map(
@@ -116,9 +116,9 @@ class RemoteFunction(Generic[P, R]):
             max_in_flight=max_in_flight,
         )
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any] | AsyncIterator[Any]:
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
         """Its items as they are yielded, whether the body is a generator or not."""
-        return self._items(args, kwargs)  # type: ignore[no-any-return]
+        return self._items(args, kwargs)
 
     def options(self, **changes: Any) -> RemoteFunction[P, R]:
         """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from easyremote.errors import ListenError, RemoteProtocolError, UsageError
 from easyremote.gateway.ports import Port
 from easyremote.gateway.views import GatewayView, view_of
-from easyremote.links.ending import wait_until_told
+from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link, Listener
 from easyremote.links.loop import background_loop, run_in_background
 from easyremote.links.relay import listen
@@ -118,9 +118,11 @@ class Server:
             ListenError: The address is in use.
         """
         announce(verbose=self._verbose)
-        self._open()
-        log.info("gateway ready at %s; stop with Ctrl-C", self.address)
-        wait_until_told(self._stopped)
+        self._stopped.clear()
+        with told_to_end(self._stopped):
+            self._open()
+            log.info("gateway ready at %s; stop with Ctrl-C", self.address)
+            wait(self._stopped)
         self.stop()
         log.info("gateway stopped")
         return self
@@ -131,6 +133,7 @@ class Server:
         Raises:
             ListenError: The address is in use.
         """
+        self._stopped.clear()
         self._open()
         waiter = threading.Thread(target=self._stopped.wait, name="easyremote-server", daemon=True)
         waiter.start()
@@ -166,7 +169,6 @@ class Server:
             raise UsageError("the server is already started")
         identity = Keyring(self._home).identity(os.urandom(32))
         self._router = Router(identity.device, lease_seconds=self._lease_seconds)
-        self._stopped.clear()
         try:
             run_in_background(self._listen())
         except ListenError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
-def wait_until_told(stopped: threading.Event) -> None:
-    """Wait until the event is set, or the process gets Ctrl-C or SIGTERM; only the main thread hears those."""
+@contextlib.contextmanager
+def told_to_end(stopped: threading.Event) -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM set the event; only the main thread hears of those."""
     if threading.current_thread() is not threading.main_thread():
-        stopped.wait()
+        yield
         return
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -18,8 +21,13 @@ def wait_until_told(stopped: threading.Event) -> None:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while not stopped.wait(3600):
-            pass
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def wait(stopped: threading.Event) -> None:
+    """Wait for the event in a way that lets signal handlers run."""
+    while not stopped.wait(3600):
+        pass

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from easyremote.errors import UsageError
+
 T = TypeVar("T")
 
 _lock = threading.Lock()
@@ -25,10 +27,19 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The process's background loop, started on first use in a daemon thread of its own."""
+    """The process's background loop, started on first use in a daemon thread of its own.
+
+    Raises:
+        UsageError: The process was forked from one that had such a loop.
+    """
     global _background
     with _lock:
-        if _background is None or _background[0] != os.getpid():  # a forked child needs its own
+        if _background is not None and _background[0] != os.getpid():
+            raise UsageError(
+                "this process was forked from one that had used EasyRemote, and gRPC does not survive a fork. "
+                "Use multiprocessing.get_context('spawn'), or fork before the first call"
+            )
+        if _background is None:
             loop = new_loop()
             threading.Thread(target=_run, args=(loop,), name="easyremote", daemon=True).start()
             _background = (os.getpid(), loop)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, overload
 from easyremote.errors import EasyRemoteError, LinkError, UsageError
 from easyremote.links.address import check_address, default_gateway
 from easyremote.links.driver import Driver
-from easyremote.links.ending import wait_until_told
+from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link
 from easyremote.links.loop import run_in_background
 from easyremote.links.relay import connect
@@ -43,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONNECT_TIMEOUT_SECONDS = 5.0
 DRAIN_SECONDS = 10.0
 PREKEY_SECONDS = 3600.0
+WEAR_SECONDS = 10.0
 
 IGNORED = frozenset(
     [
@@ -209,13 +210,16 @@ class ComputeNode:
         Raises:
             NameTakenError: Another device has the node's name.
         """
-        self._start()
+        self._stopped.clear()
         if not blocking:
+            self._start()
             waiter = threading.Thread(target=self._stopped.wait, name="easyremote-node", daemon=True)
             waiter.start()
             return waiter
         announce(verbose=self._verbose)
-        wait_until_told(self._stopped)
+        with told_to_end(self._stopped):
+            self._start()
+            wait(self._stopped)
         self.stop()
         if self._failure is not None:
             raise self._failure
@@ -253,7 +257,6 @@ class ComputeNode:
     def _start(self) -> None:
         if self._running is not None:
             raise UsageError(f"node {self._name!r} is already serving")
-        self._stopped.clear()
         self._failure = None
         address = self._address()
         identity = Keyring(self._home).identity(os.urandom(32))
@@ -292,6 +295,7 @@ class _Running:
         self._executor = Executor(node._registry, self._driver.post, loop=self._loop, threads=node._threads)
         self._facts = machine_facts()
         self._rotate_prekey()
+        self._replace_worn_prekey()
         for entry in node._registry.entries():
             self._driver.post(Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds)))
         self._driver.start()
@@ -318,6 +322,7 @@ class _Running:
     async def close(self, drain_seconds: float) -> None:
         """Drain, leave, stop."""
         self._rotation.cancel()
+        self._wear_check.cancel()
         self._draining = True
         self._driver.post(DrainStarted())
         if self._driver.connected:
@@ -369,7 +374,6 @@ class _Running:
         node = self._node
         node._failure = error
         node._connected.clear()
-        log.error("%s", error)
         self._loop.create_task(self._driver.close())
         node._stopped.set()
 
@@ -392,6 +396,13 @@ class _Running:
         self._rotation = self._loop.call_later(PREKEY_SECONDS, self._rotate_prekey)
         if self._node._connected.is_set():
             self._show_card()
+
+    def _replace_worn_prekey(self) -> None:
+        """A prekey remembers the handshakes sealed to it; when they are many, the next is due early."""
+        self._wear_check = self._loop.call_later(WEAR_SECONDS, self._replace_worn_prekey)
+        if self._prekeys.worn:
+            self._rotation.cancel()
+            self._rotate_prekey()
 
     def _show_card(self) -> None:
         node = self._node

@@ -22,19 +22,19 @@ FEATURES: list[str] = []
 HELLO_LABEL = b"easyremote/v1 hello"
 
 
-def hello_transcript(nonce: bytes, endpoint: bytes, name: str, role: str) -> bytes:
+def hello_transcript(nonce: bytes, gateway: bytes, endpoint: bytes, name: str, role: str) -> bytes:
     """What a device signs to attach; the lengths make it unambiguous."""
-    fields = (HELLO_LABEL, nonce, endpoint, name.encode(), role.encode())
+    fields = (HELLO_LABEL, nonce, gateway, endpoint, name.encode(), role.encode())
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 
-def check_hello(hello: Hello, nonce: bytes) -> None:
+def check_hello(hello: Hello, nonce: bytes, gateway: bytes) -> None:
     """The gateway's side: is this really that device?
 
     Raises:
         SignatureError: The signature does not fit.
     """
-    transcript = hello_transcript(nonce, hello.endpoint, hello.name, hello.role)
+    transcript = hello_transcript(nonce, gateway, hello.endpoint, hello.name, hello.role)
     verify(hello.endpoint[:32], hello.signature, transcript)
 
 
@@ -89,10 +89,10 @@ class Attachment:
     def take(self, record: Record, now: float) -> list[Effect] | None:
         """Take a control frame; None if it is not about the attachment."""
         match record:
-            case Challenge(nonce=nonce):
+            case Challenge(nonce=nonce, gateway=gateway):
                 if self.state != "challenged":
                     raise RemoteProtocolError("the gateway challenged a device it had welcomed")
-                transcript = hello_transcript(nonce, self._endpoint, self.name, self.role)
+                transcript = hello_transcript(nonce, gateway, self._endpoint, self.name, self.role)
                 self.say(
                     Hello(
                         endpoint=self._endpoint,

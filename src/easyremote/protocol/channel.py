@@ -109,6 +109,7 @@ class Channel:
         self.peer = peer
         self.opened_at = now
         self.heard_at = now
+        self.heard = False
         self.peer_load = 0
         self.bundled = 0
         self.absent_since = NEVER
@@ -289,7 +290,7 @@ class Channel:
             return []
         if self.absent_since < NEVER:
             self.resend_all(now)
-        self.heard_at, self.established = now, True
+        self.heard_at, self.heard, self.established = now, True, True
         self.peer_load = bundle.load
         if bundle.ack > self._acked:
             self._acknowledge(bundle.ack, now)

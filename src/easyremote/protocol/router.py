@@ -119,7 +119,7 @@ class Router:
             case GatewayLinkOpened(link=link, nonce=nonce):
                 self.table.by_link[link] = Attached(link, nonce, now)
                 self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)
-                self._say(link, Challenge(nonce=nonce, version=VERSION, features=FEATURES), effects)
+                self._say(link, Challenge(nonce=nonce, version=VERSION, features=FEATURES, gateway=self._gateway), effects)
             case GatewayLinkClosed(link=link, reason=reason):
                 self._gone(link, reason, effects)
             case GatewayWoken():
@@ -178,7 +178,7 @@ class Router:
         if origin.welcomed:
             raise RemoteProtocolError("a device said hello twice on one link")
         try:
-            check_hello(hello, origin.nonce)
+            check_hello(hello, origin.nonce, self._gateway)
         except SignatureError:
             self._turn_away(origin, "signature", "the hello is not signed by the device it names", effects)
             return

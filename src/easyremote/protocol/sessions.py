@@ -80,7 +80,11 @@ class Sessions:
         except SealError:
             self.refused += 1
             return None
-        if accepted:  # only now: a handshake whose frame was altered must not spoil the true one
+        if accepted:
+            if not channel.heard:  # nothing has opened yet: an altered frame must not spoil the true one
+                return None
+            if len(self._channels) >= SESSIONS_MAX:
+                self._evict()
             self._channels[peer, sealed.session] = channel
             if self.prekeys is not None and sealed.handshake is not None:
                 self.prekeys.remember(sealed.handshake)
@@ -99,8 +103,6 @@ class Sessions:
         if keys.session_id != sealed.session:
             self.refused += 1
             return None
-        if len(self._channels) >= SESSIONS_MAX:
-            self._evict()
         return Channel(Session(keys, initiator=False), peer, now, active=self._active)
 
     def reset(self, peer: bytes, session: int) -> None:

@@ -42,6 +42,7 @@ from easyremote.protocol.events import (
     Offer,
     Offered,
     PacketReceived,
+    Withdrawn,
     Woken,
 )
 from easyremote.protocol.machine import NEVER
@@ -69,6 +70,7 @@ class Station:
         self.world = network.world
         self.alive = True
         self.attached = False
+        self.leaving = False
         self.turned: EasyRemoteError | None = None
         self._link: SimLink | None = None
         self._reader: _Reader | None = None
@@ -125,7 +127,7 @@ class Station:
     # ---- the link
 
     def _dial(self) -> None:
-        if self.alive:
+        if self.alive and not self.leaving:
             self.network.dial(self.line, self._connected, self._failed)
 
     def _failed(self) -> None:
@@ -251,13 +253,13 @@ class SimNode(Station):
         capacity: int = 256,
         max_value_bytes: int = 1 << 24,
     ) -> None:
-        self._identity, self._functions = identity, functions
+        self._identity, self._functions = identity, list(functions)
         chance = network.world.random
         self._prekeys = Prekeys(suite=suite)
         self._prekeys.rotate(chance.randbytes)
         self._card_number = 0
         self._name = line.name
-        self._capacity = capacity
+        self._capacity, self._max_value_bytes = capacity, max_value_bytes
         endpoint = identity.device + chance.randbytes(8)
         machine = Device(
             identity,
@@ -294,6 +296,13 @@ class SimNode(Station):
         self._prekeys.rotate(self.world.random.randbytes)
         self.show_card()
 
+    def withdraw(self, name: str) -> None:
+        """Serve a function no longer."""
+        self.world.note("withdraws", self.line.name, name)
+        self._functions = [card for card in self._functions if card.name != name]
+        self.post(Withdrawn(name))
+        self.show_card()
+
     def show_card(self) -> None:
         """Advertise what is served."""
         self._card_number += 1
@@ -304,7 +313,8 @@ class SimNode(Station):
                 name=self._name,
                 number=self._card_number,
                 prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
-                functions=list(self._functions),
+                functions=self._functions,
+                max_value_bytes=self._max_value_bytes,
                 capacity=self._capacity,
             )
         )
@@ -328,6 +338,7 @@ class SimNode(Station):
                 self.world.after(0.05, look)
                 return
             self.executor.kill()
+            self.leaving = True
             self.machine.attachment.leave()
             self._write_soon()
             self.world.after(0.2, self._end)

@@ -11,6 +11,8 @@ Fields may be added at the end; a reader ignores those it does not know, and mes
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 from msgspec import Raw
 
@@ -22,6 +24,11 @@ ORDERED, LOOSE, RESET = 0, 1, 2
 frame that is not sealed, by which a device says that it does not know a session."""
 
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+"""Neither below 0 nor NaN: a peer's numbers become sizes and timers."""
+
+
 class Invoke(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     """Run this function, once.
 
@@ -30,22 +37,22 @@ class Invoke(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     ``window`` is the credit, in bytes, for the items of a stream; 0 when no stream is wanted.
     """
 
-    call: int
+    call: Count
     function: str
     arguments: Raw
-    body: int = 0
-    size: int = 0
-    timeout: float | None = None
-    window: int = 0
+    body: Count = 0
+    size: Count = 0
+    timeout: Seconds | None = None
+    window: Count = 0
 
 
 class Result(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
     """The value a call came to; large ones as in ``Invoke``."""
 
-    call: int
+    call: Count
     value: Raw
-    body: int = 0
-    size: int = 0
+    body: Count = 0
+    size: Count = 0
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
@@ -55,7 +62,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
     exception class of Python's own, such as ``ValueError`` for a subclass of it.
     """
 
-    call: int
+    call: Count
     kind: str
     type_name: str
     message: str
@@ -66,16 +73,16 @@ class Fault(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
 class Item(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
     """One value of a stream; large ones as in ``Invoke``."""
 
-    call: int
+    call: Count
     value: Raw
-    body: int = 0
-    size: int = 0
+    body: Count = 0
+    size: Count = 0
 
 
 class End(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
     """The stream is over; every item was sent before this."""
 
-    call: int
+    call: Count
 
 
 class Refuse(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
@@ -84,32 +91,32 @@ class Refuse(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
     ``reason`` is one of ``busy unknown draining too_large not_allowed repeated``.
     """
 
-    call: int
+    call: Count
     reason: str
     message: str = ""
-    retry_after_seconds: float = 0.0
-    limit_bytes: int = 0
+    retry_after_seconds: Seconds = 0.0
+    limit_bytes: Count = 0
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
     """The caller no longer wants the answer: stop what can be stopped."""
 
-    call: int
+    call: Count
 
 
 class Window(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
     """The consumer took items: this many more bytes of the stream may be sent."""
 
-    call: int
-    size: int
+    call: Count
+    size: Count
 
 
 class Part(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
     """The bulk segment of this frame is this part of that body. Always the last message."""
 
-    body: int
-    offset: int
-    length: int
+    body: Count
+    offset: Count
+    length: Count
 
 
 Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part
@@ -118,15 +125,19 @@ Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part
 class Bundle(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """``ack``: the ordered counter expected next. ``load``: calls the sender has running or waiting."""
 
-    ack: int
-    load: int
+    ack: Count
+    load: Count
     messages: list[Message]
 
 
 class _Unread(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    ack: int
-    load: int
+    ack: Count
+    load: Count
     messages: list[Raw]
+
+
+class _Headed(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    kind: int
 
 
 EMPTY = Raw(b"\xc0")
@@ -136,7 +147,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Bundle)
 _unread = msgspec.msgpack.Decoder(_Unread)
 _message = msgspec.msgpack.Decoder(Message)
-_any = msgspec.msgpack.Decoder()
+_headed = msgspec.msgpack.Decoder(_Headed)
 _KNOWN_TAGS = range(1, 10)
 
 
@@ -153,22 +164,16 @@ def decode_bundle(data: bytes | memoryview) -> Bundle:
     """
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_leniently(data)
 
 
 def _decode_leniently(data: bytes | memoryview) -> Bundle:
     try:
         unread = _unread.decode(data)
-        messages = []
-        for raw in unread.messages:
-            fields = _any.decode(raw)
-            if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
-                raise RemoteProtocolError("a bundle holds something that is not a message")
-            if fields[0] in _KNOWN_TAGS:
-                messages.append(_message.decode(raw))
-        return Bundle(unread.ack, unread.load, messages)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        known = [raw for raw in unread.messages if _headed.decode(raw).kind in _KNOWN_TAGS]
+        return Bundle(unread.ack, unread.load, [_message.decode(raw) for raw in known])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(f"a sealed frame does not hold a bundle: {error}") from None
 
 
@@ -231,21 +236,34 @@ def read_sealed(data: bytes | memoryview) -> Sealed:
                 bulk = data[start:position]
             elif tag == _HANDSHAKE:
                 handshake = bytes(data[start:position])
+            else:
+                _check_unknown(tag)
         elif kind == 0:
             value, position = read_varint(data, position)
             if tag == _COUNTER:
                 counter = value
             elif tag == _SPACE:
-                space = value
+                space = value & 0xFFFFFFFF
+            else:
+                _check_unknown(tag)
         elif kind == 1 or kind == 5:
             start, position = position, position + (8 if kind == 1 else 4)
-            if tag == _SESSION and position <= end:
+            if tag != _SESSION:
+                _check_unknown(tag)
+            elif position <= end:
                 session = int.from_bytes(data[start:position], "little")
         else:
             raise RemoteProtocolError(f"a sealed frame has a field of wire type {kind}; none has one here")
     if position != end:
         raise RemoteProtocolError(f"a sealed frame ends {position - end} bytes before its last field does")
     return Sealed(session, counter, space, bundle, bulk, handshake)
+
+
+def _check_unknown(tag: int) -> None:
+    if not 8 <= tag < 1 << 32:
+        raise RemoteProtocolError(
+            f"a sealed frame has a field numbered {tag >> 3}; they go from 1 to {(1 << 29) - 1}"
+        )
 
 
 def read_head(head: bytes) -> tuple[int, int, int] | None:

@@ -14,11 +14,12 @@ from easyremote.wire.limits import ENDPOINT_BYTES
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """The gateway's first words: bytes for the device to sign."""
+    """The gateway's first words: who it is, and bytes for the device to sign."""
 
     nonce: bytes = b""
     version: str = ""
     features: list[str] = []
+    gateway: bytes = b""
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -113,8 +113,14 @@ def _lower_pandas(writer: Writer, value: Any, depth: int) -> object:
         kind, frame = "pandas frame", value
     if type(value).__module__.partition(".")[0] != "pandas":
         raise Refused(f"is a {type(value).__qualname__}, a kind of table of its own. Pass a plain pandas one")
+    if kind == "pandas frame" and len({type(label) for label in frame.columns}) > 1:
+        raise Refused("is a pandas table whose column labels are of several types. Make them all text")
     try:
-        table = pyarrow.Table.from_pandas(frame, preserve_index=None if kind != "pandas index" else False)
+        index = None if kind != "pandas index" else False
+        if len(frame):
+            table = pyarrow.Table.from_pandas(frame, preserve_index=index)
+        else:  # without rows, only a batch keeps the categories of a column
+            table = pyarrow.Table.from_batches([pyarrow.RecordBatch.from_pandas(frame, preserve_index=index)])
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         raise Refused(
             f"is a pandas table that Arrow cannot hold: {str(error)[:300]}. Give it other dtypes"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from easyremote import ComputeNode
-from easyremote.cli.loading import parse_target
+from easyremote.cli.loading import import_modules, parse_target
 from easyremote.cli.serve import prepare_node
 from easyremote.cli.settings import Settings
 from easyremote.errors import UsageError
@@ -183,3 +183,9 @@ def test_nodes_are_themselves_again_after_loading() -> None:
     with pytest.raises(UsageError):
         prepare("1 / 0\n")
     assert dict(vars(ComputeNode)) == before
+
+
+def test_a_file_with_classes_is_imported_under_its_own_name_for_results_to_be_of_them() -> None:
+    Path("shapes.py").write_text("class Shape: ...\n")
+    import_modules(["shapes.py"], Settings())
+    assert sys.modules["shapes"].Shape.__module__ == "shapes"

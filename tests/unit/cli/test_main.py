@@ -2,12 +2,14 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from easyremote.cli.commands import app
 from easyremote.cli.exits import EXIT_CODES
-from easyremote.cli.main import app
+from easyremote.cli.settings import Settings
 
 COMMANDS = ("gateway", "node", "call", "functions", "nodes", "doctor", "demo")
 
@@ -37,6 +39,19 @@ def test_help_lists_every_command_and_every_exit_code() -> None:
     assert [name for name in COMMANDS if not re.search(rf"^  {name} ", out, re.MULTILINE)] == []
     for number, meaning in EXIT_CODES:
         assert f"{number.value:>5}  {meaning}\n" in out
+
+
+def test_the_documents_list_every_exit_code_and_every_setting() -> None:
+    documents = Path(__file__).resolve().parents[3] / "docs"
+    english = (documents / "command.md").read_text(encoding="utf-8")
+    chinese = (documents / "zh" / "command.md").read_text(encoding="utf-8")
+    for number, meaning in EXIT_CODES:
+        assert f"| {number.value} | {meaning} |" in english
+        assert f"| {number.value} | " in chinese
+    for name in Settings.__struct_fields__:
+        if name not in ("home", "sources"):
+            assert f"| `EASYREMOTE_{name.upper()}`" in english
+            assert f"| `EASYREMOTE_{name.upper()}`" in chinese
 
 
 @pytest.mark.parametrize("command", COMMANDS)

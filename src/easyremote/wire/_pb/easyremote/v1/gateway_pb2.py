@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syremote/v1/gateway.proto\x12\reasyremote.v1\".\n\x06Packet\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.easyremote.v1.Frame\"\xee\x04\n\x05\x46rame\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.easyremote.v1.ChallengeH\x00\x12%\n\x05hello\x18\x02 \x01(\x0b\x32\x14.easyremote.v1.HelloH\x00\x12)\n\x07welcome\x18\x03 \x01(\x0b\x32\x16.easyremote.v1.WelcomeH\x00\x12+\n\x08rejected\x18\x04 \x01(\x0b\x32\x17.easyremote.v1.RejectedH\x00\x12-\n\tadvertise\x18\x05 \x01(\x0b\x32\x18.easyremote.v1.AdvertiseH\x00\x12\x30\n\x0bload_report\x18\x06 \x01(\x0b\x32\x19.easyremote.v1.LoadReportH\x00\x12%\n\x05watch\x18\x07 \x01(\x0b\x32\x14.easyremote.v1.WatchH\x00\x12+\n\x08snapshot\x18\x08 \x01(\x0b\x32\x17.easyremote.v1.SnapshotH\x00\x12\'\n\x06\x63hange\x18\t \x01(\x0b\x32\x15.easyremote.v1.ChangeH\x00\x12%\n\x05\x63\x61rry\x18\n \x01(\x0b\x32\x14.easyremote.v1.CarryH\x00\x12\x35\n\rundeliverable\x18\x0b \x01(\x0b\x32\x1c.easyremote.v1.UndeliverableH\x00\x12#\n\x04ping\x18\x0c \x01(\x0b\x32\x13.easyremote.v1.PingH\x00\x12#\n\x04pong\x18\r \x01(\x0b\x32\x13.easyremote.v1.PongH\x00\x12)\n\x07goodbye\x18\x0e \x01(\x0b\x32\x16.easyremote.v1.GoodbyeH\x00\x42\x06\n\x04kind\"=\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\"\x7f\n\x05Hello\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x12\n\nmembership\x18\x05 \x01(\x0c\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04role\x18\x07 \x01(\t\"b\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x15\n\rlease_seconds\x18\x03 \x01(\x01\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07gateway\x18\x05 \x01(\x0c\")\n\x08Rejected\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\",\n\tAdvertise\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"M\n\nLoadReport\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x0b\n\x03\x63pu\x18\x04 \x01(\x01\"\x07\n\x05Watch\"t\n\x08Presence\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12\'\n\x04load\x18\x05 \x01(\x0b\x32\x19.easyremote.v1.LoadReport\"2\n\x08Snapshot\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.easyremote.v1.Presence\",\n\x08\x44\x65parted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"E\n\x08NodeLoad\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\'\n\x04load\x18\x02 \x01(\x0b\x32\x19.easyremote.v1.LoadReport\"\x93\x01\n\x06\x43hange\x12*\n\x07\x61rrived\x18\x01 \x01(\x0b\x32\x17.easyremote.v1.PresenceH\x00\x12+\n\x08\x64\x65parted\x18\x02 \x01(\x0b\x32\x17.easyremote.v1.DepartedH\x00\x12\'\n\x04load\x18\x03 \x01(\x0b\x32\x17.easyremote.v1.NodeLoadH\x00\x42\x07\n\x05\x65vent\"#\n\x05\x43\x61rry\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"j\n\x06Sealed\x12\x0f\n\x07session\x18\x01 \x01(\x06\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\r\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\x12\x0c\n\x04\x62ulk\x18\x05 \x01(\x0c\x12\x11\n\thandshake\x18\x06 \x01(\x0c\";\n\rUndeliverable\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x04Ping\x12\r\n\x05token\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05token\x18\x01 \x01(\x04\"(\n\x07Goodbye\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2F\n\x07Gateway\x12;\n\x07\x43onnect\x12\x15.easyremote.v1.Packet\x1a\x15.easyremote.v1.Packet(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syremote/v1/gateway.proto\x12\reasyremote.v1\".\n\x06Packet\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.easyremote.v1.Frame\"\xee\x04\n\x05\x46rame\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.easyremote.v1.ChallengeH\x00\x12%\n\x05hello\x18\x02 \x01(\x0b\x32\x14.easyremote.v1.HelloH\x00\x12)\n\x07welcome\x18\x03 \x01(\x0b\x32\x16.easyremote.v1.WelcomeH\x00\x12+\n\x08rejected\x18\x04 \x01(\x0b\x32\x17.easyremote.v1.RejectedH\x00\x12-\n\tadvertise\x18\x05 \x01(\x0b\x32\x18.easyremote.v1.AdvertiseH\x00\x12\x30\n\x0bload_report\x18\x06 \x01(\x0b\x32\x19.easyremote.v1.LoadReportH\x00\x12%\n\x05watch\x18\x07 \x01(\x0b\x32\x14.easyremote.v1.WatchH\x00\x12+\n\x08snapshot\x18\x08 \x01(\x0b\x32\x17.easyremote.v1.SnapshotH\x00\x12\'\n\x06\x63hange\x18\t \x01(\x0b\x32\x15.easyremote.v1.ChangeH\x00\x12%\n\x05\x63\x61rry\x18\n \x01(\x0b\x32\x14.easyremote.v1.CarryH\x00\x12\x35\n\rundeliverable\x18\x0b \x01(\x0b\x32\x1c.easyremote.v1.UndeliverableH\x00\x12#\n\x04ping\x18\x0c \x01(\x0b\x32\x13.easyremote.v1.PingH\x00\x12#\n\x04pong\x18\r \x01(\x0b\x32\x13.easyremote.v1.PongH\x00\x12)\n\x07goodbye\x18\x0e \x01(\x0b\x32\x16.easyremote.v1.GoodbyeH\x00\x42\x06\n\x04kind\"N\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\x0c\"\x7f\n\x05Hello\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x12\n\nmembership\x18\x05 \x01(\x0c\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04role\x18\x07 \x01(\t\"b\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x15\n\rlease_seconds\x18\x03 \x01(\x01\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07gateway\x18\x05 \x01(\x0c\")\n\x08Rejected\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\",\n\tAdvertise\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"M\n\nLoadReport\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x0b\n\x03\x63pu\x18\x04 \x01(\x01\"\x07\n\x05Watch\"t\n\x08Presence\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12\'\n\x04load\x18\x05 \x01(\x0b\x32\x19.easyremote.v1.LoadReport\"2\n\x08Snapshot\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.easyremote.v1.Presence\",\n\x08\x44\x65parted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"E\n\x08NodeLoad\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x0c\x12\'\n\x04load\x18\x02 \x01(\x0b\x32\x19.easyremote.v1.LoadReport\"\x93\x01\n\x06\x43hange\x12*\n\x07\x61rrived\x18\x01 \x01(\x0b\x32\x17.easyremote.v1.PresenceH\x00\x12+\n\x08\x64\x65parted\x18\x02 \x01(\x0b\x32\x17.easyremote.v1.DepartedH\x00\x12\'\n\x04load\x18\x03 \x01(\x0b\x32\x17.easyremote.v1.NodeLoadH\x00\x42\x07\n\x05\x65vent\"#\n\x05\x43\x61rry\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"j\n\x06Sealed\x12\x0f\n\x07session\x18\x01 \x01(\x06\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\r\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\x12\x0c\n\x04\x62ulk\x18\x05 \x01(\x0c\x12\x11\n\thandshake\x18\x06 \x01(\x0c\";\n\rUndeliverable\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x04Ping\x12\r\n\x05token\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05token\x18\x01 \x01(\x04\"(\n\x07Goodbye\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2F\n\x07Gateway\x12;\n\x07\x43onnect\x12\x15.easyremote.v1.Packet\x1a\x15.easyremote.v1.Packet(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,41 +36,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRAME']._serialized_start=95
   _globals['_FRAME']._serialized_end=717
   _globals['_CHALLENGE']._serialized_start=719
-  _globals['_CHALLENGE']._serialized_end=780
-  _globals['_HELLO']._serialized_start=782
-  _globals['_HELLO']._serialized_end=909
-  _globals['_WELCOME']._serialized_start=911
-  _globals['_WELCOME']._serialized_end=1009
-  _globals['_REJECTED']._serialized_start=1011
-  _globals['_REJECTED']._serialized_end=1052
-  _globals['_ADVERTISE']._serialized_start=1054
-  _globals['_ADVERTISE']._serialized_end=1098
-  _globals['_LOADREPORT']._serialized_start=1100
-  _globals['_LOADREPORT']._serialized_end=1177
-  _globals['_WATCH']._serialized_start=1179
-  _globals['_WATCH']._serialized_end=1186
-  _globals['_PRESENCE']._serialized_start=1188
-  _globals['_PRESENCE']._serialized_end=1304
-  _globals['_SNAPSHOT']._serialized_start=1306
-  _globals['_SNAPSHOT']._serialized_end=1356
-  _globals['_DEPARTED']._serialized_start=1358
-  _globals['_DEPARTED']._serialized_end=1402
-  _globals['_NODELOAD']._serialized_start=1404
-  _globals['_NODELOAD']._serialized_end=1473
-  _globals['_CHANGE']._serialized_start=1476
-  _globals['_CHANGE']._serialized_end=1623
-  _globals['_CARRY']._serialized_start=1625
-  _globals['_CARRY']._serialized_end=1660
-  _globals['_SEALED']._serialized_start=1662
-  _globals['_SEALED']._serialized_end=1768
-  _globals['_UNDELIVERABLE']._serialized_start=1770
-  _globals['_UNDELIVERABLE']._serialized_end=1829
-  _globals['_PING']._serialized_start=1831
-  _globals['_PING']._serialized_end=1852
-  _globals['_PONG']._serialized_start=1854
-  _globals['_PONG']._serialized_end=1875
-  _globals['_GOODBYE']._serialized_start=1877
-  _globals['_GOODBYE']._serialized_end=1917
-  _globals['_GATEWAY']._serialized_start=1919
-  _globals['_GATEWAY']._serialized_end=1989
+  _globals['_CHALLENGE']._serialized_end=797
+  _globals['_HELLO']._serialized_start=799
+  _globals['_HELLO']._serialized_end=926
+  _globals['_WELCOME']._serialized_start=928
+  _globals['_WELCOME']._serialized_end=1026
+  _globals['_REJECTED']._serialized_start=1028
+  _globals['_REJECTED']._serialized_end=1069
+  _globals['_ADVERTISE']._serialized_start=1071
+  _globals['_ADVERTISE']._serialized_end=1115
+  _globals['_LOADREPORT']._serialized_start=1117
+  _globals['_LOADREPORT']._serialized_end=1194
+  _globals['_WATCH']._serialized_start=1196
+  _globals['_WATCH']._serialized_end=1203
+  _globals['_PRESENCE']._serialized_start=1205
+  _globals['_PRESENCE']._serialized_end=1321
+  _globals['_SNAPSHOT']._serialized_start=1323
+  _globals['_SNAPSHOT']._serialized_end=1373
+  _globals['_DEPARTED']._serialized_start=1375
+  _globals['_DEPARTED']._serialized_end=1419
+  _globals['_NODELOAD']._serialized_start=1421
+  _globals['_NODELOAD']._serialized_end=1490
+  _globals['_CHANGE']._serialized_start=1493
+  _globals['_CHANGE']._serialized_end=1640
+  _globals['_CARRY']._serialized_start=1642
+  _globals['_CARRY']._serialized_end=1677
+  _globals['_SEALED']._serialized_start=1679
+  _globals['_SEALED']._serialized_end=1785
+  _globals['_UNDELIVERABLE']._serialized_start=1787
+  _globals['_UNDELIVERABLE']._serialized_end=1846
+  _globals['_PING']._serialized_start=1848
+  _globals['_PING']._serialized_end=1869
+  _globals['_PONG']._serialized_start=1871
+  _globals['_PONG']._serialized_end=1892
+  _globals['_GOODBYE']._serialized_start=1894
+  _globals['_GOODBYE']._serialized_end=1934
+  _globals['_GATEWAY']._serialized_start=1936
+  _globals['_GATEWAY']._serialized_end=2006
 # @@protoc_insertion_point(module_scope)
