@@ -6,6 +6,7 @@ The last digit of a seed, so to speak (``seed % len(KINDS)``), says what goes wr
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from collections.abc import Callable
 
 from easyremote.protocol.events import CallRequested
@@ -89,6 +90,8 @@ class Scenario:
             self._later(0.3, lambda line=line: self._start_node(line))
 
     def _start_node(self, line: Line) -> None:
+        if line not in self._owners:
+            return  # its machine has lost power
         identity, cards = self._owners[line]
         node = SimNode(
             self.network,
@@ -147,6 +150,7 @@ class Scenario:
             timeout=chance.choice([0.02, 0.3, 3.0]) if chance.random() < 0.12 else None,
             stream=stream,
             policy=chance.choice(["prequal", "random", "round_robin"]),
+            patience=300.0,
         )
         self.world.after(seconds, lambda: client.call(request))
         if chance.random() < 0.07:
@@ -160,8 +164,8 @@ class Scenario:
             "lossy": (),
             "snaps": (self._snap,),
             "gateway": (self._restart_gateway,),
-            "silences": (self._silence,),
-            "nodes": (self._crash_node, self._leave_node, self._replace_node, self._withdraw),
+            "silences": (self._silence, self._silence, self._silence, self._lose_power),
+            "nodes": (self._crash_node, self._leave_node, self._replace_node, self._withdraw, self._evict),
             "clients": (self._crash_client,),
             "storm": (
                 self._snap,
@@ -171,6 +175,8 @@ class Scenario:
                 self._leave_node,
                 self._replace_node,
                 self._withdraw,
+                self._evict,
+                self._lose_power,
                 self._crash_client,
             ),
         }
@@ -194,7 +200,7 @@ class Scenario:
         node = self.chance.choice(self.nodes)
         if node.alive:
             node.kill()
-            self.world.after(self.chance.choice([0.05, 0.5, 2.0, 12.0]), lambda: self._start_node(node.line))
+            self.world.after(self.chance.choice([0.05, 0.5, 2.0, 9.0]), lambda: self._start_node(node.line))
 
     def _leave_node(self) -> None:
         node = self.chance.choice(self.nodes)
@@ -206,6 +212,23 @@ class Scenario:
         node = self.chance.choice(self.nodes)
         if node.alive:
             self._start_node(node.line)  # on the same device, while the old process still runs
+
+    def _lose_power(self) -> None:
+        node = self.chance.choice(self.nodes)
+        if node.alive:
+            self.network.cut(node.line, inf)  # so its system does not close its links either
+            for process in self.nodes:
+                if process.line is node.line and process.alive:
+                    process.kill()
+            line = self.network.line(f"node-{len(self.network.lines)}")
+            self._owners[line] = self._owners.pop(node.line)
+            self.world.after(self.chance.choice([0.1, 5.0]), lambda: self._start_node(line))
+
+    def _evict(self) -> None:
+        node = self.chance.choice(self.nodes)
+        if node.alive and list(node.machine.sessions):
+            self.world.note("evicts", node.line.name)
+            node.machine.sessions.evict()
 
     def _withdraw(self) -> None:
         node = self.chance.choice(self.nodes)
@@ -260,6 +283,7 @@ class Scenario:
             world.run_for(LEASE_SECONDS + 1.0)  # links that are dead without knowing
         while world.now < 3_000.0 and not at_rest(self):
             world.run_for(2.0)
+        world.run_for(2.0)
         self.note_end()
 
     def _all_ended(self) -> bool:

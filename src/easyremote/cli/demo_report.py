@@ -65,7 +65,7 @@ class DemoReport:
 
 
 class DigitArt:
-    """Some test images, the answer below each; a wrong answer is shown among them.
+    """A test image of some digits, the answer below each; a wrong answer is shown among them.
 
     Args:
         images: The images, rows of pixels from 0 to 16.
@@ -75,7 +75,8 @@ class DigitArt:
 
     def __init__(self, images: Sequence[Any], answers: Sequence[int], labels: Sequence[int]) -> None:
         wrong = [at for at in range(len(answers)) if answers[at] != labels[at]][:1]
-        right = [at for at in range(len(answers)) if answers[at] == labels[at]]
+        of_each = {labels[at]: at for at in reversed(range(len(labels))) if answers[at] == labels[at]}
+        right = [at for _, at in sorted(of_each.items())]
         self._shown = [
             (images[at], answers[at], labels[at]) for at in right[: DIGITS_SHOWN - len(wrong)] + wrong
         ]

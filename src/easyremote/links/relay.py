@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # its fork handlers can hang a forked child
 
 import grpc
 import grpc.aio

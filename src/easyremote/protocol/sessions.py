@@ -84,7 +84,7 @@ class Sessions:
             if not channel.heard:  # nothing has opened yet: an altered frame must not spoil the true one
                 return None
             if len(self._channels) >= SESSIONS_MAX:
-                self._evict()
+                self.evict()
             self._channels[peer, sealed.session] = channel
             if self.prekeys is not None and sealed.handshake is not None:
                 self.prekeys.remember(sealed.handshake)
@@ -121,7 +121,8 @@ class Sessions:
         if self._current.get(channel.peer) is channel:
             del self._current[channel.peer]
 
-    def _evict(self) -> None:
+    def evict(self) -> None:
+        """Forget the session that is missed least: where nothing waits, and nothing was heard for longest."""
         idle = min(self._channels.values(), key=lambda channel: (not channel.quiet, channel.heard_at))
         self.close(idle)
 

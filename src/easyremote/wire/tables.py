@@ -116,16 +116,27 @@ def _lower_pandas(writer: Writer, value: Any, depth: int) -> object:
     if kind == "pandas frame" and len({type(label) for label in frame.columns}) > 1:
         raise Refused("is a pandas table whose column labels are of several types. Make them all text")
     try:
-        index = None if kind != "pandas index" else False
-        if len(frame):
-            table = pyarrow.Table.from_pandas(frame, preserve_index=index)
-        else:  # without rows, only a batch keeps the categories of a column
-            table = pyarrow.Table.from_batches([pyarrow.RecordBatch.from_pandas(frame, preserve_index=index)])
+        table = _table_of(pyarrow, frame, None if kind != "pandas index" else False)
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         raise Refused(
             f"is a pandas table that Arrow cannot hold: {str(error)[:300]}. Give it other dtypes"
         ) from error
     return _store(writer, kind, _stream_of(pyarrow, table), extra)
+
+
+def _table_of(pyarrow: Any, frame: Any, index: bool | None) -> Any:
+    table = pyarrow.Table.from_pandas(frame, preserve_index=index)
+    if len(frame) or not any(pyarrow.types.is_dictionary(field.type) for field in table.schema):
+        return table
+    columns = []  # without rows Arrow leaves a column's categories out
+    for field in table.schema:
+        column = pyarrow.array([], type=getattr(field.type, "index_type", field.type))
+        if pyarrow.types.is_dictionary(field.type):
+            known = frame[field.name].cat.categories if field.name in frame.columns else []
+            categories = pyarrow.array(known, type=field.type.value_type)
+            column = pyarrow.DictionaryArray.from_arrays(column, categories, ordered=field.type.ordered)
+        columns.append(column)
+    return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def _raise_pandas(kind: str, memory: bytearray | memoryview, extra: Any) -> object:

@@ -31,10 +31,9 @@ VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "frames.json").rea
 THERE, HERE = bytes(range(40)), bytes(range(40, 80))
 
 endpoints = st.binary(min_size=40, max_size=40)
+bodies = st.binary(max_size=200) | st.sampled_from([b"a" * size for size in range(127 - 50, 127 + 2)])
 # The lengths at which a length takes one more byte, seen from the body, the Carry and the Frame.
-bodies = st.binary(max_size=200) | st.sampled_from(
-    [size for edge in (127, 16383, 2**21 - 1) for size in range(edge - 50, edge + 2)] + [4096, 4097]
-).map(lambda size: b"\xa5" * size)
+edges = [size for edge in (2**14 - 1, 2**21 - 1) for size in (*range(edge - 50, edge - 38), edge, edge + 1)]
 records = st.integers(0, 2**64 - 1).map(Ping)
 
 
@@ -88,6 +87,14 @@ def test_a_packet_of_generated_code_is_read_by_hand(frames):
     packet = generated(frames)
     read = [frame if isinstance(frame, Carry) else decode(frame.data) for frame in walk(packet)]
     assert read == [frame if isinstance(frame, Ping) else Carry(frame.peer, frame.body) for frame in frames]
+
+
+@pytest.mark.parametrize("size", [*edges, COPY_BYTES, COPY_BYTES + 1])
+def test_a_large_body_by_hand_is_that_of_generated_code(size):
+    frame = Carry(THERE, bytes(size))
+    packet = join([carry(THERE, memoryview(frame.body)), control(encode(Ping(1)))])
+    assert packet == generated([frame, Ping(1)])
+    assert plain(walk(packet))[0] == (THERE, frame.body)
 
 
 @given(st.integers(0, 2**64 - 1), st.binary(max_size=3))
@@ -145,6 +152,49 @@ def test_a_large_body_is_not_copied_out_of_its_packet():
     assert isinstance(large, Carry)
     assert isinstance(large.body, memoryview)
     assert large.body.obj is packet
+
+
+# ---- fields in any order, repeated, unknown: what they mean to generated code
+
+
+def field(tag: int, value: bytes) -> bytes:
+    return varint(tag) + varint(len(value)) + value
+
+
+unknown_fields = st.one_of(
+    st.builds(field, st.sampled_from([0x7A, 0xA2, 0xFFFFFFFA]), st.binary(max_size=5)),
+    st.sampled_from([b"\x78\x96\x01", b"\xb9\x06" + bytes(8), b"\xbd\x06" + bytes(4)]),
+)
+carry_fields = st.one_of(
+    st.builds(field, st.just(0x0A), endpoints),
+    st.builds(field, st.just(0x12), st.binary(max_size=5)),
+    st.sampled_from([b"\x08\x07", b"\x10\x07"]),
+    unknown_fields,
+)
+carries = st.lists(carry_fields, max_size=4).map(lambda fields: b"".join([field(0x0A, HERE), *fields]))
+frame_fields = st.one_of(
+    st.builds(field, st.just(0x52), carries),
+    st.just(encode(Ping(7))),
+    st.sampled_from([b"\x50\x07", b"\x60\x01"]),
+    unknown_fields,
+)
+strange = st.lists(
+    st.builds(field, st.just(0x0A), st.lists(frame_fields, max_size=4).map(b"".join)) | unknown_fields,
+    max_size=3,
+).map(b"".join)
+
+
+@given(strange)
+def test_a_packet_written_strangely_means_what_it_means_to_generated_code(packet):
+    read = [frame if isinstance(frame, Carry) else decode(frame.data) for frame in walk(packet)]
+    expected: list[Carry | Ping | None] = []
+    for frame in pb.Packet.FromString(packet).frames:
+        kind = frame.WhichOneof("kind")
+        if kind == "carry":
+            expected.append(Carry(frame.carry.peer, frame.carry.body))
+        else:
+            expected.append(Ping(frame.ping.token) if kind == "ping" else None)
+    assert read == expected
 
 
 # ---- what later versions may add

@@ -48,7 +48,7 @@ amounts = st.floats(0, allow_nan=False, allow_infinity=False).map(abs)  # abs: t
 loads = st.builds(LoadReport, counts, counts, counts, amounts)
 presences = st.builds(Presence, endpoints, texts, data, data, loads)
 controls = st.one_of(
-    st.builds(Challenge, keys, texts, words),
+    st.builds(Challenge, keys, texts, words, keys),
     st.builds(Hello, endpoints, data, texts, words, data, texts, texts),
     st.builds(Welcome, texts, words, amounts, texts, keys),
     st.builds(Rejected, texts, texts),
@@ -128,6 +128,8 @@ def test_nonsense_is_a_protocol_error_or_a_record(frame):
         (Snapshot([Presence(endpoint=b"")]), "the endpoint of a frame has 40 bytes, found 0"),
         (Change(Departed(endpoint=b"e")), "the endpoint of a frame has 40 bytes, found 1"),
         (Challenge(nonce=b""), "the nonce of a frame has 32 bytes, found 0"),
+        (Challenge(nonce=b"n" * 32), "the gateway of a frame has 32 bytes, found 0"),
+        (Challenge(nonce=b"n" * 32, gateway=b"g"), "the gateway of a frame has 32 bytes, found 1"),
         (Welcome(gateway=b"g" * 33), "the gateway of a frame has 32 bytes, found 33"),
         (
             Welcome(gateway=b"g" * 32, lease_seconds=float("nan")),
