@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sim.scenario import HARMLESS, Scenario
 
 from easyremote.errors import CallTimeoutError, RemoteError, ValueTooLargeError
 from easyremote.protocol.channel import HELD_FRAMES_MAX
 from easyremote.testing.actors import Outcome, SimClient, SimNode, Station
 from easyremote.testing.fakes import value_of
 from easyremote.wire.limits import BUNDLE_BYTES, LINK_QUEUE_BYTES, PART_BYTES, WINDOW_BYTES
-
-if TYPE_CHECKING:
-    from sim.scenario import Scenario
 
 RETAINED_BYTES_MAX = 2 * WINDOW_BYTES + BUNDLE_BYTES + PART_BYTES
 
@@ -100,8 +97,6 @@ def check_outcome(scenario: Scenario, client: SimClient, number: int, outcome: O
         sizes = (len(outcome.request.arguments), *map(len, expected))
         assert max(sizes) > scenario.max_value_bytes, f"{call} is not large, but: {error}"
         return
-    from sim.scenario import HARMLESS
-
     assert scenario.kind not in HARMLESS, f"{call} failed in a harmless world: {error!r}"
 
 
@@ -152,7 +147,9 @@ def unrest(scenario: Scenario) -> str:
         name, machine = station.line.name, station.machine
         if not station.attached:
             found.append(f"{name} is not attached")
-        found += [f"{name}: a session with unacknowledged frames" for one in machine.sessions if not one.quiet]
+        found += [
+            f"{name}: a session with unacknowledged frames" for one in machine.sessions if not one.quiet
+        ]
         if machine.caller:
             found.append(f"{name} has {len(machine.caller)} calls open")
         if machine.worker:

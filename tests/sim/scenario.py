@@ -1,4 +1,4 @@
-"""What happens in a world: drawn from its seed, played to the end, and judged.
+"""What happens in a world, drawn from its seed.
 
 The last digit of a seed, so to speak (``seed % len(KINDS)``), says what goes wrong there; all else is drawn.
 """
@@ -6,8 +6,11 @@ The last digit of a seed, so to speak (``seed % len(KINDS)``), says what goes wr
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
 from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from msgspec import structs
 
 from easyremote.protocol.events import CallRequested
 from easyremote.testing.actors import SimClient, SimNode
@@ -18,7 +21,6 @@ from easyremote.trust.handshake import CLASSIC, HYBRID
 from easyremote.trust.identity import Identity
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, walk
-from easyremote.wire.limits import LEASE_SECONDS
 
 KINDS = ("calm", "lossy", "snaps", "gateway", "silences", "nodes", "clients", "storm")
 HARMLESS = ("calm", "lossy", "snaps", "gateway", "clients")
@@ -28,7 +30,12 @@ READY_SECONDS = 2.0
 """By then everyone is there."""
 BUSY_SECONDS = 6.0
 """For how long calls are made, and things go wrong."""
-FUNCTIONS = {"quick": {}, "count": {"stream": True}, "steady": {"idempotent": True}, "narrow": {"max_concurrent": 2}}
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "count": {"stream": True},
+    "steady": {"idempotent": True},
+    "narrow": {"max_concurrent": 2},
+}
 
 
 class Scenario:
@@ -120,7 +127,9 @@ class Scenario:
             first = (self.world.seed << 16 | place << 12) & (1 << 62) - 1
             for number in range(first + 1, first + self.chance.randint(3, 18)):
                 # Not before every node had time to come: a function nobody offers is an error at once.
-                self._make_call(client, number, READY_SECONDS + self.chance.random() * (BUSY_SECONDS - READY_SECONDS))
+                self._make_call(
+                    client, number, READY_SECONDS + self.chance.random() * (BUSY_SECONDS - READY_SECONDS)
+                )
 
     def _make_call(self, client: SimClient, number: int, seconds: float) -> None:
         chance = self.chance
@@ -135,11 +144,15 @@ class Scenario:
             stop_seconds=chance.choice([0.0, 0.0, 0.3]),
         )
         if chance.random() < 0.06:
-            script = _larger(script, result_bytes=chance.choice([65_600, 300_000, 1_200_000]) // (8 if stream else 1))
+            script = structs.replace(
+                script, result_bytes=chance.choice([65_600, 300_000, 1_200_000]) // (8 if stream else 1)
+            )
         if chance.random() < 0.06:
-            script = _larger(script, padding=(FILL * 6000)[: chance.choice([65_600, 300_000, 1_200_000])])
+            script = structs.replace(
+                script, padding=(FILL * 6000)[: chance.choice([65_600, 300_000, 1_200_000])]
+            )
         if self.heavy and chance.random() < 0.2:
-            script = _larger(script, result_bytes=1_000_000 if stream else 7_000_000)
+            script = structs.replace(script, result_bytes=1_000_000 if stream else 7_000_000)
         self.scripts[number] = script
         name = self.function(kind)
         request = CallRequested(
@@ -265,33 +278,11 @@ class Scenario:
                 elif token + b":" in packet:
                     self.leaks.append("the gateway saw an argument or a result")
 
-    # ---- played to the end
+    # ---- how it went
 
-    def play(self) -> None:
-        """Let it all happen, then let everything come to rest."""
-        from sim.invariants import at_rest, check_bounds
-
-        self.check_bounds = check_bounds
-        world = self.world
-        while world.now < 1_000.0 + BUSY_SECONDS + 1.0:
-            world.run_for(0.5)
-            check_bounds(self)
-        world.run(world.now + 400.0, enough=self._all_ended)
-        check_bounds(self)
-        if self.kind in ("silences", "storm"):
-            world.run(world.now + 60.0, enough=lambda: not any(line.cut for line in self.network.lines))
-            world.run_for(LEASE_SECONDS + 1.0)  # links that are dead without knowing
-        while world.now < 3_000.0 and not at_rest(self):
-            world.run_for(2.0)
-        world.run_for(2.0)
-        self.note_end()
-
-    def _all_ended(self) -> bool:
-        return not any(client.open_calls for client in self.clients if client.alive)
-
-    def note_end(self) -> None:
-        """The last line of the log."""
-        self.world.note("end", self.network.packets, sum(len(node.executor.started) for node in self.nodes))
+    def calls_are_open(self) -> bool:
+        """Whether a program that lives still waits for an answer."""
+        return any(client.open_calls for client in self.clients if client.alive)
 
     def runs(self) -> Counter[tuple[bytes, int]]:
         """How often each call's body began, on all nodes together."""
@@ -299,9 +290,3 @@ class Scenario:
         for node in self.nodes:
             total.update(node.executor.started)
         return total
-
-
-def _larger(script: Script, **sizes: object) -> Script:
-    from msgspec import structs
-
-    return structs.replace(script, **sizes)

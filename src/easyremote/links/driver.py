@@ -21,9 +21,12 @@ from easyremote.protocol.events import Event, LinkClosed, LinkOpened, PacketRece
 from easyremote.protocol.machine import NEVER
 from easyremote.trace import log
 from easyremote.wire.frame import join, walk
+from easyremote.wire.limits import MAX_PACKET_BYTES
 
 SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
+GRAIN_SECONDS = 0.002
+"""How late a machine may be woken."""
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
@@ -40,6 +43,8 @@ class Driver:
         self._something_to_send = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._look: asyncio.TimerHandle | None = None
+        self._looking = False
         self._running: asyncio.Task[None] | None = None
         self._closing = False
         self.last_error: LinkError | None = None
@@ -86,8 +91,9 @@ class Driver:
     async def close(self) -> None:
         """Drop the link and stop."""
         self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._look):
+            if timer is not None:
+                timer.cancel()
         if self._running is not None:
             self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -138,20 +144,22 @@ class Driver:
             self.post(LinkClosed(reason))
 
     async def _write(self, link: Link) -> None:
-        machine, loop, waiting = self._machine, self._loop, self._something_to_send
+        machine, loop, something = self._machine, self._loop, self._something_to_send
         while True:
-            waiting.clear()
-            frames = machine.pull(loop.time())
-            if not frames:
-                await waiting.wait()
-                continue
-            try:
-                await link.send(join(frames))
-            except LinkError:
-                await link.close()
-                return
-            if machine.sessions.bundled >= SPACING_MESSAGES:
-                await asyncio.sleep(SPACING_SECONDS)
+            if not something.is_set():
+                await something.wait()
+            something.clear()
+            while frames := machine.pull(loop.time()):
+                packet = join(frames)
+                try:
+                    await link.send(packet)
+                except LinkError:
+                    await link.close()
+                    return
+                if machine.sessions.bundled >= SPACING_MESSAGES:
+                    await asyncio.sleep(SPACING_SECONDS)
+                elif len(packet) < MAX_PACKET_BYTES and not something.is_set():
+                    break  # that was all there was
 
     # ---- time
 
@@ -164,6 +172,13 @@ class Driver:
                 self._perform(effect)
 
     def _set_timer(self) -> None:
+        """See soon when the machine wants to be woken; not after every event, which would cost more."""
+        if not self._looking:
+            self._looking = True
+            self._look = self._loop.call_later(GRAIN_SECONDS, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._looking = False
         at = self._machine.wake_at
         if at >= self._timer_at:
             return  # the timer that is set comes early enough; it sets the next

@@ -405,7 +405,7 @@ class Channel:
         return [m for retained in self._retained if not retained.undelivered for m in retained.messages]
 
     def _reckon(self) -> None:
-        self.wake_at = min(self._resend_at, self._ack_at)
+        self.wake_at = self._ack_at if self._ack_at < self._resend_at else self._resend_at
         if self.wake_at < NEVER or self._resend or self._ack_due:
             self._active[self] = None
         elif not (self._outbox or self._bodies or self._probe):

@@ -147,7 +147,7 @@ class Sessions:
                     budget -= sum(map(len, pieces))
                 self.bundled += channel.bundled
                 channel.bundled = 0
-                if budget <= 0 and channel in self._active:  # the packet is full: next time the others go first
+                if budget <= 0 and channel in self._active:  # next time the others go first
                     self._active[channel] = self._active.pop(channel)
         return frames
 

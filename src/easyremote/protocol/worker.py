@@ -59,7 +59,17 @@ SILENT_SECONDS = 60.0
 class _Job:
     """A call this node has taken."""
 
-    __slots__ = ("channel", "deadline", "function", "key", "lane", "limit_seconds", "size", "start", "yielded")
+    __slots__ = (
+        "channel",
+        "deadline",
+        "function",
+        "key",
+        "lane",
+        "limit_seconds",
+        "size",
+        "start",
+        "yielded",
+    )
 
     def __init__(self, key: CallKey, channel: Channel, function: str) -> None:
         self.key, self.channel, self.function = key, channel, function
