@@ -193,6 +193,7 @@ class Server:
         try:
             while (packet := await link.receive()) is not None:
                 self._handle(GatewayPacketReceived(number, walk(packet)))
+                await asyncio.sleep(0)  # asking gRPC for the next packet takes longer than passing this one on
         except RemoteProtocolError as error:
             log.warning("closed a link that broke the protocol: %s", error)
         finally:

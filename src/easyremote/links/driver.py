@@ -133,6 +133,7 @@ class Driver:
         try:
             while (packet := await link.receive()) is not None:
                 self.post(PacketReceived(walk(packet)))
+                await asyncio.sleep(0)  # asking gRPC for the next packet takes longer than what this one set off
         except RemoteProtocolError as error:
             reason = f"the gateway broke the protocol: {error}"
         finally:

@@ -19,6 +19,8 @@ from easyremote.wire.messages import Control as Record
 VERSION = "1"
 FEATURES: list[str] = []
 
+LEASE_SECONDS_MIN = 0.05
+"""A gateway that asks for shorter leases gets the usual one."""
 HELLO_LABEL = b"easyremote/v1 hello"
 
 
@@ -106,7 +108,8 @@ class Attachment:
                 return []
             case Welcome():
                 self.state = "attached"
-                self.lease_seconds = record.lease_seconds or float(LEASE_SECONDS)
+                lease = record.lease_seconds
+                self.lease_seconds = lease if lease >= LEASE_SECONDS_MIN else float(LEASE_SECONDS)
                 self._heard(now)
                 return [Attached(record.name, record.gateway)]
             case Rejected(code=code, message=message):

@@ -315,7 +315,13 @@ class Channel:
         return opened
 
     def expect_body(self, number: int, size: int) -> None:
-        """Make room for a large body that was announced."""
+        """Make room for a large body that was announced.
+
+        Raises:
+            RemoteProtocolError: It has no size that a body can have.
+        """
+        if size <= 0:
+            raise RemoteProtocolError(f"a large body of {size} bytes was announced")
         self._sinks[number] = _Sink(size)
 
     def refuse_body(self, number: int) -> None:

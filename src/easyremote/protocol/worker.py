@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 
 from msgspec import Raw, structs
 
+from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.call import call_text
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import Effect, Grant, Notice, Start, Stop
@@ -210,6 +211,8 @@ class Worker:
     def _admit(self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, now: float) -> list[Effect]:
         job = _Job(key, channel, ask.function)
         limit = lane.offer.timeout_seconds
+        if ask.timeout is not None and not ask.timeout >= 0.0:  # written so that it refuses nan, too
+            raise RemoteProtocolError(f"a call has {ask.timeout} s of time")
         if ask.timeout is not None and (limit is None or ask.timeout < limit):
             limit = ask.timeout
         job.start = Start(key, ask.function, ask.arguments, ask.window, limit, call_text(ask.call))
@@ -225,9 +228,9 @@ class Worker:
         return self._begin(job)
 
     def _await_body(self, job: _Job, channel: Channel, ask: Invoke) -> None:
+        channel.expect_body(ask.body, ask.size)
         self._incoming_bytes += ask.size - job.size
         job.size = ask.size
-        channel.expect_body(ask.body, ask.size)
         self._bodies[channel.session.id, ask.body] = job
 
     def _begin(self, job: _Job) -> list[Effect]:

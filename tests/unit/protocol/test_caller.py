@@ -1,0 +1,375 @@
+"""A call at its caller: asked of one node, settled once, moved only where it surely has not run."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+from unit.protocol.talk import VALUE, Asker, FakeNode
+
+from easyremote.errors import (
+    BusyError,
+    CallTimeoutError,
+    EasyRemoteError,
+    NodeLostError,
+    RefusedError,
+    RemoteError,
+    UnknownFunctionError,
+    UnknownNodeError,
+    ValueTooLargeError,
+)
+from easyremote.protocol.caller import PROBE_SECONDS
+from easyremote.protocol.effects import Answered, Delivered, Faulted, Finished, Notice
+from easyremote.protocol.events import CallRequested
+from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Refuse, Result, Window
+from easyremote.wire.cards import FunctionCard
+from easyremote.wire.limits import STREAM_WINDOW_BYTES
+from easyremote.wire.messages import Change, Departed, Snapshot
+
+RESIZE = FunctionCard(name="resize")
+SAFE = FunctionCard(name="safe", idempotent=True)
+
+
+def ask(number: int = 1, function: str = "resize", **options: object) -> CallRequested:
+    return CallRequested(number, function, VALUE, **options)  # type: ignore[arg-type]
+
+
+def settled(effects: list[object]) -> list[object]:
+    return [effect for effect in effects if not isinstance(effect, Notice)]
+
+
+def error(effects: list[object]) -> EasyRemoteError:
+    (fault,) = settled(effects)
+    assert isinstance(fault, Faulted)
+    return fault.error
+
+
+def in_flight(asker: Asker) -> list[int]:
+    return [view.candidate.in_flight for view in asker.directory.nodes.values()]
+
+
+def test_a_call_is_asked_and_answered() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    assert asker.caller.request(ask(), 0.0) == []
+    (invoke,) = node.hears(asker, 0.0)
+    assert invoke == Invoke(1, "resize", Raw(VALUE))
+    assert in_flight(asker) == [1]
+    answer = Result(1, Raw(b"\x01"))
+    assert asker.caller.take(asker.channel(node), answer, 0.1) == [Answered(1, Raw(b"\x01"))]
+    assert in_flight(asker) == [0]
+
+
+def test_what_comes_after_the_answer_is_dropped_and_counted() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    channel = asker.channel(node)
+    asker.caller.take(channel, Result(1, Raw(b"\x01")), 0.1)
+    for late in (Result(1, Raw(b"\x02")), Fault(1, "error", "ValueError", "no"), End(1)):
+        assert asker.caller.take(channel, late, 0.2) == []
+    assert asker.caller.late == 3
+
+
+def test_what_raises_there_raises_here_as_what_it_was() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    fault = Fault(1, "error", "TooSmall", "3 is too small", "Traceback …", "ValueError")
+    found = error(asker.caller.take(asker.channel(node), fault, 0.1))
+    assert isinstance(found, RemoteError)
+    assert isinstance(found, ValueError)
+    assert "3 is too small" in str(found)
+
+
+def test_calls_for_the_same_node_share_a_session_and_a_bundle() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    for number in range(5):
+        asker.caller.request(ask(number), 0.0)
+    assert len(asker.sessions.pull(0.0, 0, 1 << 20)) == 1
+    assert len(list(asker.sessions)) == 1
+
+
+# ---- nobody there
+
+
+def test_a_name_nobody_offers_fails_at_once() -> None:
+    asker = Asker(FakeNode("lab", RESIZE))
+    found = error(asker.caller.request(ask(function="resise"), 0.0))
+    assert isinstance(found, UnknownFunctionError)
+    assert "did you mean 'resize'" in str(found)
+
+
+def test_a_node_nobody_knows_fails_at_once() -> None:
+    asker = Asker(FakeNode("lab", RESIZE))
+    assert isinstance(error(asker.caller.request(ask(node="lap"), 0.0)), UnknownNodeError)
+    assert isinstance(error(asker.caller.request(ask(2, "lap.resize"), 0.0)), UnknownNodeError)
+
+
+def test_before_the_directory_is_there_a_call_waits() -> None:
+    node, asker = FakeNode("lab", RESIZE), Asker()
+    assert asker.caller.request(ask(), 0.0) == []
+    asker.directory.take_snapshot(Snapshot(nodes=[node.presence()]), 1.0, 10.0)
+    assert asker.caller.retry_waiting(1.0) == []
+    assert [message.call for message in node.hears(asker, 1.0)] == [1]
+
+
+def test_a_call_waits_for_a_node_whose_link_just_dropped() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.directory.take_change(Change(Departed(endpoint=node.endpoint, reason="closed")), 0.0)
+    assert asker.caller.request(ask(), 0.1) == []
+    assert node.hears(asker, 0.1) == []
+    asker.directory.take_change(Change(node.presence()), 0.5)
+    assert asker.caller.retry_waiting(0.5) == []
+    assert [message.call for message in node.hears(asker, 0.5)] == [1]
+
+
+def test_a_node_that_does_not_come_back_is_not_waited_for_longer() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.directory.take_change(Change(Departed(endpoint=node.endpoint, reason="closed")), 0.0)
+    asker.caller.request(ask(), 0.1)
+    effects = [e for view in asker.directory.expire(2.0) for e in asker.caller.node_lost(view, 2.0)]
+    assert isinstance(error(effects), UnknownFunctionError)
+
+
+# ---- refusals
+
+
+def test_a_full_node_is_passed_over_for_another() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    assert settled(asker.caller.take(asker.channel(first), Refuse(1, "busy"), 0.1)) == []
+    assert [message.call for message in other.hears(asker, 0.1)] == [1]
+    assert sorted(in_flight(asker)) == [0, 1]
+
+
+def test_when_all_are_full_the_call_waits_and_asks_again_until_patience_ends() -> None:
+    node = FakeNode("one", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(patience=1.0), 0.0)
+    now, asked = 0.0, 0
+    while True:
+        asked += len(node.hears(asker, now))
+        effects = asker.caller.take(asker.channel(node), Refuse(1, "busy"), now)
+        if settled(effects):
+            break
+        now = asker.caller.wake_at
+        assert asker.caller.wake(now) == []
+    assert isinstance(error(effects), BusyError)
+    assert asked > 4
+    assert 1.0 <= now < 3.0
+    assert in_flight(asker) == [0]
+
+
+def test_a_node_that_leaves_sends_callers_elsewhere() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    assert settled(asker.caller.take(asker.channel(first), Refuse(1, "draining"), 0.1)) == []
+    other = next(node for node in nodes if node is not first)
+    assert len(other.hears(asker, 0.1)) == 1
+
+
+def test_a_named_node_that_leaves_is_an_error() -> None:
+    node = FakeNode("one", RESIZE)
+    asker = Asker(node, FakeNode("two", RESIZE))
+    asker.caller.request(ask(node="one"), 0.0)
+    found = error(asker.caller.take(asker.channel(node), Refuse(1, "draining", "the node is shutting down"), 0.1))
+    assert isinstance(found, RefusedError)
+
+
+# ---- time
+
+
+def test_a_call_whose_time_is_up_fails_here_and_is_stopped_there() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(timeout=2.0), 0.0)
+    node.hears(asker, 0.0)
+    assert asker.caller.wake_at == 2.0
+    assert isinstance(error(asker.caller.wake(2.0)), CallTimeoutError)
+    assert node.hears(asker, 2.0) == [Cancel(1)]
+    assert in_flight(asker) == [0]
+
+
+def test_a_call_nobody_waits_for_is_stopped_there() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    assert asker.caller.cancel(1) == []
+    assert node.hears(asker, 0.0)[-1] == Cancel(1)
+    assert not asker.caller
+    assert in_flight(asker) == [0]
+
+
+def test_a_node_that_is_silent_is_asked_whether_it_still_knows_us() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    node.hears(asker, 0.0)
+    channel = asker.channel(node)
+    channel._acknowledge(1, 0.1)
+    assert asker.caller.wake(PROBE_SECONDS) == []
+    assert channel.quiet, "not yet silent for longer than that"
+    asker.caller.wake(PROBE_SECONDS * 1.5)
+    assert not channel.quiet
+
+
+# ---- nodes that go
+
+
+def test_a_call_that_never_left_is_moved() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    peer = next(iter(asker.sessions)).peer
+    first = next(node for node in nodes if node.endpoint == peer)
+    other = next(node for node in nodes if node is not first)
+    assert settled(asker.loses(first, 0.1)) == []
+    assert [message.call for message in other.hears(asker, 0.1)] == [1]
+
+
+def test_a_call_that_came_back_undelivered_is_moved() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    asker.channel(first).undelivered(0, 0.1)
+    assert settled(asker.loses(first, 0.2)) == []
+
+
+@pytest.mark.parametrize(("acknowledged", "text"), [(True, "had accepted"), (False, "had not confirmed")])
+def test_a_call_that_may_have_run_is_not_run_elsewhere(acknowledged: bool, text: str) -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    if acknowledged:
+        asker.channel(first)._acknowledge(1, 0.1)
+    found = error(asker.loses(first, 0.2))
+    assert isinstance(found, NodeLostError)
+    assert text in str(found)
+
+
+def test_a_call_that_does_no_harm_twice_is_run_elsewhere() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(function="safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    assert settled(asker.loses(first, 0.2)) == []
+    assert [message.call for message in other.hears(asker, 0.2)] == [1]
+
+
+def test_a_call_moved_though_it_was_refused_often_before() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    now = 0.0
+    for _ in range(10):
+        here = next(node for node in nodes if node.hears(asker, now))
+        asker.caller.take(asker.channel(here), Refuse(1, "busy"), now)
+        if asker.caller.wake_at < now + 5.0:
+            now = max(now, asker.caller.wake_at)
+            asker.caller.wake(now)
+    peers = {channel.peer for channel in asker.sessions if not channel.quiet and channel.unsent()}
+    here = next(node for node in nodes if node.endpoint in peers)
+    assert settled(asker.loses(here, now)) == [], "to be refused is not to have run"
+
+
+def test_a_session_the_node_does_not_know_is_made_anew_under_the_same_number() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(7), 0.0)
+    asker.sessions.pull(0.0, 0, 1 << 20)  # lost
+    before = asker.channel(node)
+    assert settled(asker.caller.session_reset(before, 1.0)) == []
+    assert asker.channel(node) is not before
+    assert [message.call for message in node.hears(asker, 1.0)] == [7]
+
+
+def test_a_session_the_node_forgot_after_it_took_the_call_is_a_lost_call() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    asker.sessions.pull(0.0, 0, 1 << 20)
+    channel = asker.channel(node)
+    channel._acknowledge(1, 0.1)
+    assert isinstance(error(asker.caller.session_reset(channel, 1.0)), NodeLostError)
+    assert list(asker.sessions) == []
+
+
+# ---- streams and large values
+
+
+def test_items_come_in_order_even_when_a_large_one_is_on_its_way() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(stream=True), 0.0)
+    channel = asker.channel(node)
+    large = bytearray(100_000)
+    assert asker.caller.take(channel, Item(1, Raw(b"\x01")), 0.1) == [Delivered(1, Raw(b"\x01"), 65)]
+    assert asker.caller.take(channel, Item(1, EMPTY, body=4, size=len(large)), 0.2) == []
+    assert asker.caller.take(channel, Item(1, Raw(b"\x02")), 0.3) == []
+    assert asker.caller.take(channel, End(1), 0.4) == []
+    assert asker.caller.take_body(channel, 4, large, 0.5) == [
+        Delivered(1, large, 100_064),
+        Delivered(1, Raw(b"\x02"), 65),
+        Finished(1),
+    ]
+    assert in_flight(asker) == [0]
+
+
+def test_an_error_after_a_large_item_comes_after_it() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(stream=True), 0.0)
+    channel = asker.channel(node)
+    asker.caller.take(channel, Item(1, EMPTY, body=4, size=100_000), 0.2)
+    assert asker.caller.take(channel, Fault(1, "error", "ValueError", "no"), 0.3) == []
+    first, last = asker.caller.take_body(channel, 4, bytearray(100_000), 0.5)
+    assert isinstance(first, Delivered)
+    assert isinstance(last, Faulted)
+
+
+def test_consumption_is_told_in_steps() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(stream=True), 0.0)
+    node.hears(asker, 0.0)
+    for _ in range(STREAM_WINDOW_BYTES // 1000):
+        asker.caller.taken(1, 1000)
+    windows = node.hears(asker, 0.1)
+    assert windows
+    assert all(isinstance(message, Window) for message in windows)
+    assert sum(message.size for message in windows) > STREAM_WINDOW_BYTES // 2
+
+
+def test_a_value_larger_than_is_taken_is_refused_and_stopped() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node, max_value_bytes=200_000)
+    asker.caller.request(ask(), 0.0)
+    node.hears(asker, 0.0)
+    large = Result(1, EMPTY, body=1, size=200_001)
+    found = error(asker.caller.take(asker.channel(node), large, 0.1))
+    assert isinstance(found, ValueTooLargeError)
+    assert "200,001" in str(found)
+    assert "200,000" in str(found)
+    assert node.hears(asker, 0.1) == [Cancel(1)]
+
+
+def test_a_large_result_nobody_waits_for_takes_no_memory() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    channel = asker.channel(node)
+    asker.caller.take(channel, Result(1, EMPTY, body=1, size=900_000), 0.1)
+    asker.caller.cancel(1)
+    assert not channel._sinks
+    assert asker.caller.take_body(channel, 1, bytearray(900_000), 0.2) == []
