@@ -39,6 +39,7 @@ from easyremote.protocol.effects import (
 from easyremote.protocol.events import CallCancelled, CallRequested, Event, ItemsTaken
 from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
+from easyremote.wire.limits import BUNDLE_MESSAGES
 
 DETACHED_SECONDS = 30.0
 """How long calls in flight wait for the link to come back."""
@@ -135,7 +136,9 @@ class Engine:
     def _take_inbox(self) -> None:
         self._called = False  # before looking: what is appended from now on calls again
         inbox = self._inbox
-        while inbox:
+        for _ in range(BUNDLE_MESSAGES):
+            if not inbox:
+                return
             event, waiter = inbox.popleft()
             if isinstance(event, CallRequested):
                 if waiter is not None:
@@ -144,6 +147,8 @@ class Engine:
                 self._cancel(event.call)
             else:
                 self._post(event)
+        self._called = True  # the rest in the loop's next turn, so that these are on their way meanwhile
+        self.loop.call_soon(self._take_inbox)
 
     def _request(self, request: CallRequested, waiter: Waiter) -> None:
         if self._closed or self._fatal is not None:

@@ -29,7 +29,7 @@ from easyremote.wire.bundle import (
     write_sealed,
 )
 from easyremote.wire.frame import Pieces
-from easyremote.wire.limits import BUNDLE_BYTES, PART_BYTES, WINDOW_BYTES
+from easyremote.wire.limits import BUNDLE_BYTES, BUNDLE_MESSAGES, PART_BYTES, WINDOW_BYTES
 from easyremote.wire.values import Segments
 
 ACK_DELAY_SECONDS = 0.025
@@ -221,6 +221,8 @@ class Channel:
             frames.append(pieces)
             budget -= size
             acknowledged = True
+            if len(messages) >= BUNDLE_MESSAGES:
+                break  # enough for one packet
         if not acknowledged and (self._ack_due or self._ack_at <= now):
             frames.append(self._loose_ack(load))
             acknowledged = True
@@ -233,11 +235,11 @@ class Channel:
     def _take_messages(self) -> list[Message]:
         if not self._outbox or self._retained_bytes >= 2 * WINDOW_BYTES:
             return []
-        if self._outbox_bytes <= BUNDLE_BYTES:
+        if self._outbox_bytes <= BUNDLE_BYTES and len(self._outbox) <= BUNDLE_MESSAGES:
             messages, self._outbox, self._sizes, self._outbox_bytes = self._outbox, [], [], 0
             return messages
         taken = total = 0
-        for size in self._sizes:
+        for size in self._sizes[:BUNDLE_MESSAGES]:
             if taken and total + size > BUNDLE_BYTES:
                 break
             total += size

@@ -11,6 +11,8 @@ PART_BYTES = 512 << 10
 """The most a part of a large body holds."""
 BUNDLE_BYTES = 256 << 10
 """About the most that messages sealed together take."""
+BUNDLE_MESSAGES = 128
+"""The most messages sealed together: with more, one end would sit idle while the other works through them."""
 WINDOW_BYTES = 4 << 20
 """What a peer may have unacknowledged: so much, at most, waits in a gateway for a pair of devices."""
 

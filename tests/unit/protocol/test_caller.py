@@ -180,7 +180,9 @@ def test_a_named_node_that_leaves_is_an_error() -> None:
     node = FakeNode("one", RESIZE)
     asker = Asker(node, FakeNode("two", RESIZE))
     asker.caller.request(ask(node="one"), 0.0)
-    found = error(asker.caller.take(asker.channel(node), Refuse(1, "draining", "the node is shutting down"), 0.1))
+    found = error(
+        asker.caller.take(asker.channel(node), Refuse(1, "draining", "the node is shutting down"), 0.1)
+    )
     assert isinstance(found, RefusedError)
 
 

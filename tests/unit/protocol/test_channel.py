@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from unit.protocol.talk import channels, give, heard, pull, said
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import ACK_DELAY_SECONDS, HELD_FRAMES_MAX, RESEND_SECONDS, Channel
 from easyremote.protocol.machine import NEVER
 from easyremote.wire.bundle import Cancel, Part, Window
 from easyremote.wire.limits import PART_BYTES, WINDOW_BYTES
-
-from unit.protocol.talk import channels, give, heard, pull, said
 
 
 def say(channel: Channel, *numbers: int) -> None:
@@ -200,7 +199,9 @@ def test_frames_too_far_ahead_are_not_held() -> None:
     assert give(other, frames[1:], 0.0) == []
     assert other.held_frames == HELD_FRAMES_MAX
     assert len(said(give(other, frames[:1], 0.0))) == HELD_FRAMES_MAX + 1
-    assert len(said(give(other, frames[HELD_FRAMES_MAX + 1 :], 0.0))) == 9, "what was dropped is welcome later"
+    assert len(said(give(other, frames[HELD_FRAMES_MAX + 1 :], 0.0))) == 9, (
+        "what was dropped is welcome later"
+    )
 
 
 def test_more_bytes_than_a_peer_may_have_under_way_are_not_held() -> None:

@@ -1,0 +1,138 @@
+"""A device and its gateway: challenge, hello, welcome, pulse."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from easyremote.errors import LinkError, NameTakenError, RemoteProtocolError, SignatureError
+from easyremote.protocol.attachment import Attachment, check_hello
+from easyremote.protocol.effects import Attached, CloseLink, Detached, Turned
+from easyremote.protocol.machine import NEVER
+from easyremote.trust.identity import Identity
+from easyremote.wire.frame import Control, join, walk
+from easyremote.wire.limits import LEASE_SECONDS
+from easyremote.wire.messages import (
+    Challenge,
+    Goodbye,
+    Hello,
+    Ping,
+    Pong,
+    Rejected,
+    Snapshot,
+    Welcome,
+    decode,
+)
+from easyremote.wire.messages import Control as Record
+
+NONCE, GATEWAY = bytes(range(32)), bytes(32)
+IDENTITY = Identity.from_seed(bytes(32))
+ENDPOINT = IDENTITY.device + bytes(8)
+
+
+def detached() -> Attachment:
+    return Attachment(IDENTITY, ENDPOINT, name="lab", role="node")
+
+
+def attached(lease_seconds: float = 9.0) -> Attachment:
+    attachment = detached()
+    attachment.opened(0.0)
+    attachment.take(Welcome(lease_seconds=lease_seconds, name="lab", gateway=GATEWAY), 0.0)
+    return attachment
+
+
+def said(attachment: Attachment) -> list[Record | None]:
+    frames, attachment.outgoing = attachment.outgoing, []
+    return [decode(frame.data) for frame in walk(join(frames)) if isinstance(frame, Control)]
+
+
+def test_a_device_signs_what_it_was_challenged_with() -> None:
+    attachment = detached()
+    assert attachment.opened(0.0) == []
+    assert said(attachment) == [], "the gateway speaks first"
+    assert attachment.take(Challenge(nonce=NONCE, gateway=GATEWAY), 0.1) == []
+    (hello,) = said(attachment)
+    assert isinstance(hello, Hello)
+    check_hello(hello, NONCE, GATEWAY)
+    with pytest.raises(SignatureError):
+        check_hello(hello, bytes(32), GATEWAY)
+
+
+def test_a_welcome_attaches_under_the_name_it_gives() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    assert attachment.take(Welcome(name="lab-2", gateway=GATEWAY), 0.2) == [Attached("lab-2", GATEWAY)]
+    assert attachment.attached
+    with pytest.raises(RemoteProtocolError):
+        attachment.take(Challenge(nonce=NONCE, gateway=GATEWAY), 0.3)
+
+
+def test_a_device_that_was_turned_away_does_not_try_again() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    (taken,) = attachment.take(Rejected(code="name_taken", message="another has it"), 0.1) or []
+    assert isinstance(taken, Turned)
+    assert isinstance(taken.error, NameTakenError)
+    (other,) = attachment.take(Rejected(code="signature", message="no"), 0.1) or []
+    assert isinstance(other, Turned)
+    assert isinstance(other.error, LinkError)
+
+
+def test_a_device_that_was_replaced_does_not_fight_for_its_name() -> None:
+    (effect,) = attached().take(Goodbye(code="replaced", message="a newer process"), 1.0) or []
+    assert isinstance(effect, Turned)
+    assert isinstance(attached().take(Goodbye(message="later"), 1.0), list)
+
+
+def test_a_pulse_is_felt_three_times_a_lease() -> None:
+    attachment = attached(9.0)
+    now, pings = 0.0, 0
+    while now < 8.9:
+        now = attachment.wake_at
+        attachment.heard(now)
+        assert attachment.wake(now) == []
+        pings += sum(isinstance(one, Ping) for one in said(attachment))
+    assert pings == 3
+    assert attachment.take(Ping(7), now) == []
+    assert said(attachment) == [Pong(7)]
+
+
+def test_a_gateway_that_is_silent_for_a_lease_is_given_up() -> None:
+    attachment = attached(9.0)
+    now = 0.0
+    effects: list[object] = []
+    while not effects:
+        now = attachment.wake_at
+        effects = list(attachment.wake(now))
+    assert now == 9.0
+    assert isinstance(effects[0], CloseLink)
+    assert attachment.wake_at > now, "it would be woken without end until the link is closed"
+
+
+def test_a_gateway_that_never_says_welcome_is_given_up() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    while not (effects := attachment.wake(now := attachment.wake_at)):
+        pass
+    assert isinstance(effects[0], CloseLink)
+    assert now == LEASE_SECONDS
+
+
+def test_a_link_that_ends_is_told_once_and_leaves_nothing_behind() -> None:
+    attachment = attached()
+    attachment.leave()
+    assert attachment.closed("broken") == [Detached("broken")]
+    assert attachment.closed("broken") == []
+    assert attachment.outgoing == []
+    assert attachment.wake_at == NEVER
+    assert attachment.wake(100.0) == []
+
+
+@pytest.mark.parametrize("lease_seconds", [0.0, -1.0, math.nan, 1e-9])
+def test_a_lease_that_means_nothing_is_the_usual_one(lease_seconds: float) -> None:
+    assert attached(lease_seconds).lease_seconds == LEASE_SECONDS
+
+
+def test_what_is_not_about_the_attachment_is_left_to_others() -> None:
+    assert attached().take(Snapshot(), 1.0) is None

@@ -1,0 +1,300 @@
+"""A node's calls: taken or refused at once, run once, timed, answered once."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from msgspec import Raw
+from unit.protocol.talk import VALUE, channels, pull
+
+from easyremote.errors import RemoteProtocolError
+from easyremote.protocol.channel import Channel
+from easyremote.protocol.effects import Effect, Grant, Notice, Start, Stop
+from easyremote.protocol.events import CallKey, Done, Ended, Failed, Offer, Stopped, Yielded
+from easyremote.protocol.worker import ABSENT_SECONDS, QUEUE_MAX, SILENT_SECONDS, Worker
+from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Message, Refuse, Result, Window
+from easyremote.wire.limits import INLINE_BYTES
+
+
+class Closed:
+    """The worker's door to its sessions: notes which were closed and reset."""
+
+    def __init__(self) -> None:
+        self.closed: list[Channel] = []
+        self.told: list[int] = []
+
+    def close(self, channel: Channel) -> None:
+        self.closed.append(channel)
+
+    def reset(self, peer: bytes, session: int) -> None:
+        self.told.append(session)
+
+
+class Place:
+    """A worker and one caller's session."""
+
+    def __init__(self, *offers: Offer, capacity: int = 100, max_value_bytes: int = 1 << 20) -> None:
+        self.sessions = Closed()
+        self.worker = Worker(self.sessions, max_value_bytes=max_value_bytes, capacity=capacity)  # type: ignore[arg-type]
+        for offer in offers or (Offer("resize"),):
+            self.worker.offer(offer)
+        _, self.channel = channels()
+
+    def key(self, call: int) -> CallKey:
+        return self.channel.peer, call
+
+    def asks(
+        self, call: int = 1, function: str = "resize", *, now: float = 0.0, **fields: object
+    ) -> list[Effect]:
+        invoke = Invoke(call, function, Raw(VALUE), **fields)  # type: ignore[arg-type]
+        return did(self.worker.take(self.channel, invoke, now))
+
+    def answers(self, now: float = 0.0) -> list[Message]:
+        return said_by(self.channel, now)
+
+
+def said_by(channel: Channel, now: float = 0.0) -> list[Message]:
+    """What the channel sent, as it stands among what is not acknowledged."""
+    before = len(channel._retained)
+    pull(channel, now)
+    return [message for one in list(channel._retained)[before:] for message in one.messages]
+
+
+def did(effects: list[Effect]) -> list[Effect]:
+    return [effect for effect in effects if not isinstance(effect, Notice)]
+
+
+def refusal(place: Place) -> str:
+    (message,) = place.answers()
+    assert isinstance(message, Refuse)
+    return message.reason
+
+
+def test_a_call_is_run_and_answered() -> None:
+    place = Place()
+    (start,) = place.asks(5)
+    assert start == Start(place.key(5), "resize", Raw(VALUE), 0, None, "0000000000000005")
+    assert place.worker.running == 1
+    assert place.worker.answer(Done(place.key(5), b"\x01"), 1.0) == []
+    assert place.answers() == [Result(5, Raw(b"\x01"))]
+    assert place.worker.running == 0
+    assert not place.worker
+
+
+def test_what_a_function_raises_is_an_answer() -> None:
+    place = Place()
+    place.asks()
+    place.worker.answer(Failed(place.key(1), "error", "ValueError", "no", "Traceback …", "ValueError"), 1.0)
+    assert place.answers() == [Fault(1, "error", "ValueError", "no", "Traceback …", "ValueError")]
+
+
+def test_a_large_result_follows_its_announcement() -> None:
+    place = Place()
+    place.asks()
+    place.worker.answer(Done(place.key(1), bytes(INLINE_BYTES + 1)), 1.0)
+    announcement, part = place.answers()
+    assert announcement == Result(1, EMPTY, body=1, size=INLINE_BYTES + 1)
+    assert part.length == INLINE_BYTES + 1
+
+
+def test_items_and_their_end_are_passed_on_and_credit_is_given() -> None:
+    place = Place()
+    (start,) = place.asks(window=1000)
+    assert isinstance(start, Start)
+    assert start.window == 1000
+    place.worker.answer(Yielded(place.key(1), b"\x01"), 0.1)
+    assert did(place.worker.take(place.channel, Window(1, 500), 0.2)) == [Grant(place.key(1), 500)]
+    place.worker.answer(Ended(place.key(1)), 0.3)
+    assert place.answers() == [Item(1, Raw(b"\x01")), End(1)]
+
+
+# ---- once
+
+
+def test_a_call_that_was_answered_is_not_run_again() -> None:
+    place = Place()
+    place.asks()
+    place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    place.answers()
+    assert place.asks() == []
+    assert refusal(place) == "repeated"
+
+
+def test_a_call_asked_again_in_another_session_is_answered_there_and_not_run_again() -> None:
+    place = Place()
+    place.asks()
+    _, place.channel = channels()
+    assert place.asks() == []
+    place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    assert place.answers() == [Result(1, Raw(b"\x01"))]
+
+
+def test_a_stream_that_has_begun_is_not_continued_in_another_session() -> None:
+    place = Place()
+    place.asks(window=1000)
+    place.worker.answer(Yielded(place.key(1), b"\x01"), 0.1)
+    _, place.channel = channels()
+    assert place.asks(window=1000) == [Stop(place.key(1), "cancelled")]
+    assert refusal(place) == "repeated"
+
+
+def test_arguments_that_were_on_their_way_come_again_in_the_other_session() -> None:
+    place = Place()
+    assert place.asks(body=1, size=100_000) == []
+    before = place.channel
+    _, place.channel = channels()
+    assert place.asks(body=9, size=100_000) == []
+    assert place.worker.take_body(before, 1, bytearray(100_000), 0.5) == []
+    (start,) = did(place.worker.take_body(place.channel, 9, bytearray(100_000), 0.6))
+    assert isinstance(start, Start)
+    assert place.worker._incoming_bytes == 0
+    assert not place.worker._bodies
+
+
+def test_arguments_that_came_already_are_not_waited_for_again() -> None:
+    place = Place(Offer("resize", max_concurrent=1))
+    place.asks(1)
+    place.asks(2, body=1, size=100_000)
+    assert place.worker.take_body(place.channel, 1, bytearray(100_000), 0.1) == []  # waits for its place
+    _, place.channel = channels()
+    place.asks(2, body=1, size=100_000)
+    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 0.2)
+    assert isinstance(start, Start)
+    assert len(start.arguments) == 100_000
+    assert not place.worker._bodies
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [("unknown", {"function": "resise"}), ("too_large", {"body": 1, "size": (1 << 20) + 1})],
+)
+def test_what_cannot_be_run_is_refused_at_once(reason: str, fields: dict[str, object]) -> None:
+    place = Place()
+    assert place.asks(**fields) == []  # type: ignore[arg-type]
+    assert refusal(place) == reason
+    assert not place.worker
+
+
+def test_a_full_node_refuses_at_once() -> None:
+    place = Place(capacity=2)
+    assert len(place.asks(1) + place.asks(2)) == 2
+    assert place.asks(3) == []
+    assert refusal(place) == "busy"
+
+
+def test_a_node_that_drains_refuses_but_answers_what_it_has() -> None:
+    place = Place()
+    place.asks(1)
+    place.worker.draining = True
+    assert place.asks(2) == []
+    place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    refused, answered = place.answers()
+    assert isinstance(refused, Refuse)
+    assert isinstance(answered, Result)
+
+
+def test_a_function_that_is_withdrawn_refuses_those_who_wait() -> None:
+    place = Place(Offer("resize", max_concurrent=1))
+    place.asks(1)
+    place.asks(2)
+    place.asks(3)
+    place.worker.take(place.channel, Cancel(3), 0.0)
+    place.worker.withdraw("resize")
+    assert refusal(place) == "unknown"
+    place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    assert place.answers() == [Result(1, Raw(b"\x01"))]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"body": 1, "size": -5}, {"body": 1}, {"timeout": math.nan}, {"timeout": -1.0}]
+)
+def test_numbers_that_mean_nothing_break_the_protocol(fields: dict[str, object]) -> None:
+    place = Place()
+    with pytest.raises(RemoteProtocolError):
+        place.asks(**fields)  # type: ignore[arg-type]
+    assert place.worker._incoming_bytes == 0
+    assert not math.isnan(place.worker.wake_at)
+
+
+# ---- places
+
+
+def test_more_calls_than_places_wait_for_their_turn() -> None:
+    place = Place(Offer("resize", max_concurrent=2))
+    assert [len(place.asks(call)) for call in (1, 2, 3)] == [1, 1, 0]
+    assert (place.worker.running, place.worker.waiting) == (2, 1)
+    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    assert isinstance(start, Start)
+    assert start.key == place.key(3)
+
+
+def test_a_stopped_call_keeps_its_place_until_its_code_has_ended() -> None:
+    place = Place(Offer("resize", max_concurrent=1))
+    place.asks(1)
+    place.asks(2)
+    assert did(place.worker.take(place.channel, Cancel(1), 0.1)) == [Stop(place.key(1), "cancelled")]
+    assert place.worker.running == 0
+    (start,) = place.worker.answer(Stopped(place.key(1)), 0.5)
+    assert isinstance(start, Start)
+    assert start.key == place.key(2)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_in_the_queue_back() -> None:
+    place = Place(Offer("resize", max_concurrent=1), capacity=1000)
+    place.asks(1)
+    for call in range(2, QUEUE_MAX + 2):
+        place.asks(call)
+        place.worker.take(place.channel, Cancel(call), 0.1)
+    place.answers()
+    assert place.asks(500) == []
+    assert place.answers() == [], "it waits, and is not refused"
+    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 0.2)
+    assert isinstance(start, Start)
+    assert start.key == place.key(500)
+
+
+# ---- time
+
+
+def test_the_shorter_of_both_times_counts_and_is_enforced_here() -> None:
+    place = Place(Offer("resize", timeout_seconds=5.0))
+    (start,) = place.asks(1, timeout=2.0)
+    assert isinstance(start, Start)
+    assert start.timeout == 2.0
+    assert place.worker.wake(1.9) == []
+    assert did(place.worker.wake(2.0)) == [Stop(place.key(1), "timeout")]
+    (fault,) = place.answers()
+    assert isinstance(fault, Fault)
+    assert fault.kind == "timeout"
+    assert place.worker.answer(Done(place.key(1), b"\x01"), 2.1) == []
+    assert place.answers() == []
+
+
+def test_a_caller_that_is_gone_is_not_worked_for() -> None:
+    place = Place()
+    place.asks()
+    place.channel.absent_since = 0.0
+    now, effects = 0.0, []
+    while not effects:
+        now = place.worker.wake_at
+        effects = did(place.worker.wake(now))
+    assert effects == [Stop(place.key(1), "cancelled")]
+    assert ABSENT_SECONDS < now < SILENT_SECONDS
+    assert place.sessions.closed == [place.channel]
+    assert place.sessions.told == [place.channel.session.id], "should it be there after all, it shall know"
+
+
+def test_a_silent_caller_is_asked_first() -> None:
+    place = Place()
+    place.asks()
+    place.answers()
+    while place.channel.quiet:
+        assert place.worker.wake(place.worker.wake_at) == []
+    while place.worker:
+        now = place.worker.wake_at
+        place.worker.wake(now)
+    assert now > SILENT_SECONDS
