@@ -2,7 +2,8 @@
 
 Sequential latency, throughput with 256 calls in flight, and a 16 MiB array there and back; through one
 gateway to one node, all on this machine, three processes each. Ours carries encryption, types and
-scheduling; the relay carries nothing but bytes, one call a message. Medians over the rounds, and ratios.
+scheduling; the relay carries nothing but bytes, one call a message. Medians over the rounds, and ratios to the
+relay; the last column shows what a relay of bare bytes that nobody parses comes to (see relay.py).
 
     python benchmarks/echo.py [--json] [--check] [--rounds 5] [--quick]
 """
@@ -120,22 +121,17 @@ async def bulk(call: Callable[[Any], Awaitable[Any]], value: Any, times: int) ->
     return 2 * 16 * times / (time.perf_counter() - began)
 
 
-async def measure_relay(direct: str, queued: str, quick: bool) -> dict[str, float]:
-    """Each figure of the relay written in the way that is the better one for it."""
-    caller = relay.Caller(direct, "direct")
+async def measure_relay(address: str, way: str, quick: bool) -> dict[str, float]:
+    caller = relay.Caller(address, way)
     try:
         latency = await sequential(caller.call, 200 if quick else 1000)
-    finally:
-        await caller.close()
-    caller = relay.Caller(queued, "queued")
-    try:
         calls = await throughput(caller.call, 0.5 if quick else 2.0)
-        raw = ARRAY.tobytes()
+        data = ARRAY.tobytes()
 
         async def there_and_back(_: Any) -> Any:
-            return np.frombuffer(await caller.call(raw), dtype=np.float32)
+            return np.frombuffer(await caller.call(data), dtype=np.float32)
 
-        mib = await bulk(there_and_back, raw, 3 if quick else 8)
+        mib = await bulk(there_and_back, data, 3 if quick else 8)
     finally:
         await caller.close()
     return {
@@ -176,9 +172,8 @@ def measure_blocking(address: str, quick: bool) -> dict[str, float]:
 
 
 def measure(what: str, address: str, quick: bool) -> dict[str, float]:
-    if what == "relay":
-        direct, queued = address.split(",")
-        relayed: dict[str, float] = uvloop.run(measure_relay(direct, queued, quick))
+    if what in ("typed", "raw"):
+        relayed: dict[str, float] = uvloop.run(measure_relay(address, what, quick))
         return relayed
     if what == "async":
         mine: dict[str, float] = uvloop.run(measure_ours(address, quick))
@@ -208,17 +203,19 @@ def run(rounds: int, quick: bool) -> dict[str, Any]:
     processes = Processes()
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
+    floor: list[dict[str, float]] = []
     try:
         address = processes.start(str(HERE / "service.py"), "gateway")
         processes.start(str(HERE / "service.py"), "node", address)
-        relays = []
-        for way in ("direct", "queued"):
-            relays.append(processes.start(str(HERE / "relay.py"), "relay", way))
-            processes.start(str(HERE / "relay.py"), "echo", relays[-1], way)
+        relays = {}
+        for way in ("typed", "raw"):
+            relays[way] = processes.start(str(HERE / "relay.py"), "relay", way)
+            processes.start(str(HERE / "relay.py"), "echo", relays[way], way)
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             length = "quick" if quick else "full"
-            theirs.append(processes.measure(__file__, "--measure", "relay", ",".join(relays), length))
+            theirs.append(processes.measure(__file__, "--measure", "typed", relays["typed"], length))
+            floor.append(processes.measure(__file__, "--measure", "raw", relays["raw"], length))
             ours.append(
                 processes.measure(__file__, "--measure", "async", address, length)
                 | processes.measure(__file__, "--measure", "blocking", address, length)
@@ -235,6 +232,7 @@ def run(rounds: int, quick: bool) -> dict[str, Any]:
                 "what": name,
                 "easyremote": statistics.median(one[our_key] for one in ours),
                 "relay": statistics.median(one[their_key] for one in theirs),
+                "raw": statistics.median(one[their_key] for one in floor),
                 "ratio": ratio,
                 "ratio_min": min(ratios),
                 "ratio_max": max(ratios),
@@ -246,7 +244,7 @@ def run(rounds: int, quick: bool) -> dict[str, Any]:
         "machine": machine(),
         "rounds": rounds,
         "rows": rows,
-        "p99_us": statistics.median(o["p99_us"] for o in ours),
+        "p99_us": statistics.median(one["p99_us"] for one in ours),
     }
 
 
@@ -274,7 +272,7 @@ def show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"EasyRemote against a bare gRPC relay (medians of {result['rounds']} rounds)")
-    for heading in ("what", "EasyRemote", "relay", "ratio", "range", "bar", ""):
+    for heading in ("what", "EasyRemote", "relay", "ratio", "range", "bar", "", "raw bytes"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     for row in result["rows"]:
         table.add_row(
@@ -285,6 +283,7 @@ def show(result: dict[str, Any]) -> None:
             f"{row['ratio_min']:.2f}–{row['ratio_max']:.2f}",
             row["bar"],
             "reached" if row["reached"] else "missed",
+            f"{row['raw']:,.0f}",
         )
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)

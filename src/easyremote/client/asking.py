@@ -86,8 +86,13 @@ def ask(
     """The request for a call.
 
     Raises:
+        UsageError: The function's name is not one.
         EncodeError: An argument cannot cross the wire.
     """
+    if not isinstance(function, str) or not function or not function.isprintable():
+        raise UsageError(
+            f"a function's name is printable text, such as 'add' or 'studio-mac.add', not {function!r}"
+        )
     return CallRequested(
         number,
         function,

@@ -11,12 +11,12 @@ from typing import Any
 
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
 from easyremote.client.engine import Engine
-from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Face
+from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection, Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.streams import Stream
 from easyremote.errors import EasyRemoteError, UsageError
-from easyremote.links.loop import run_in_background
+from easyremote.links.loop import background_loop, run_in_background
 from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
@@ -32,8 +32,9 @@ IGNORED = frozenset(
 class _Answer(Future[Any]):
     """The future of one call; cancelling it cancels the call."""
 
-    def __init__(self, engine: Engine, known: tuple[type, ...], number: int) -> None:
+    def __init__(self, connection: Connection, engine: Engine, known: tuple[type, ...], number: int) -> None:
         super().__init__()
+        self._connection = connection  # held, so that it stays open although its client may be dropped
         self._engine = engine
         self._known = known
         self._number = number
@@ -45,8 +46,8 @@ class _Answer(Future[Any]):
 
     def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
         """The call ended; on the engine's loop."""
-        if self.cancelled() or not self.set_running_or_notify_cancel():
-            return
+        if not self.set_running_or_notify_cancel():
+            return  # it was cancelled; now those know who wait for it among others
         if error is not None:
             self.set_exception(error)
         else:
@@ -54,6 +55,8 @@ class _Answer(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """What the call brought, decoded by whoever asks, not by the loop."""
+        if not self.done():
+            refuse_to_block()
         value = super().result(timeout)
         if not self._decoded:
             self._outcome = decode(value, known=self._known)
@@ -62,6 +65,8 @@ class _Answer(Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What went wrong, be it that the result does not decode; None if nothing did."""
+        if not self.done():
+            refuse_to_block()
         error = super().exception(timeout)
         if error is None:
             try:
@@ -122,12 +127,29 @@ class Client(Face):
 
     def execute(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function and return what it returns; see ``AsyncClient.execute``."""
-        return wait_for(self.submit(function, *args, **kwargs))
+        kwargs, options = self._split(function, kwargs)
+        return self._execute(function, args, kwargs, options, ())
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function without waiting; cancelling the future cancels the call."""
         kwargs, options = self._split(function, kwargs)
         return self._submit(function, args, kwargs, options, ())
+
+    def _execute(
+        self,
+        function: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        known: tuple[type, ...],
+    ) -> Any:
+        refuse_to_block()
+        answer = self._submit(function, args, kwargs, options, known)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()  # interrupted while waiting; nothing if it had ended
+            raise
 
     def _submit(
         self,
@@ -137,9 +159,9 @@ class Client(Face):
         options: Options,
         known: tuple[type, ...],
     ) -> Future[Any]:
-        engine = self._engine()
+        engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
-        answer = _Answer(engine, known, request.call)
+        answer = _Answer(self._connection, engine, known, request.call)
         engine.send(request, answer)
         return answer
 
@@ -154,8 +176,9 @@ class Client(Face):
         max_in_flight: int = MAP_IN_FLIGHT,
     ) -> Iterator[Any]:
         """Call a function once for every item; see ``AsyncClient.map``."""
+        refuse_to_block()
         mapping = Mapping(
-            self._engine(),
+            self._connection,
             function,
             self._options,
             ordered=ordered,
@@ -177,8 +200,9 @@ class Client(Face):
         options: Options,
         known: tuple[type, ...],
     ) -> Stream:
-        engine = self._engine()
-        return Stream(engine, known, ask(engine.number(), function, args, kwargs, options, stream=True))
+        refuse_to_block()
+        number = self._connection.engine.number()
+        return Stream(self._connection, known, ask(number, function, args, kwargs, options, stream=True))
 
     def execute_on_node(
         self, node_id: str, function_name: str, /, *args: Any, timeout_ms: float | None = None, **kwargs: Any
@@ -207,11 +231,11 @@ class Client(Face):
 
     def functions(self) -> list[FunctionRecord]:
         """Every function some connected node lists, by name."""
-        return function_records(self._directory())
+        return function_records(self._live_directory())
 
     def list_nodes(self) -> list[NodeRecord]:
         """Every connected node, by name."""
-        return node_records(self._directory())
+        return node_records(self._live_directory())
 
     def find_nodes(
         self,
@@ -239,8 +263,16 @@ class Client(Face):
         return records[node_id]
 
     def _directory(self) -> Directory:
-        engine = self._engine()
-        return engine.directory if engine.directory.synced else run_in_background(engine.ready())
+        """The directory as it was when last seen: good enough to know a function's parameters."""
+        engine = self._connection.engine
+        return engine.directory if engine.directory.synced else self._live_directory()
+
+    def _live_directory(self) -> Directory:
+        engine = self._connection.engine
+        if engine.live:
+            return engine.directory
+        refuse_to_block()
+        return run_in_background(engine.ready())
 
     # ---- beginning and ending
 
@@ -251,11 +283,12 @@ class Client(Face):
             LinkError: The gateway does not answer within the connect timeout.
         """
         self._connection.closed = False
-        self._directory()
+        self._live_directory()
         return self
 
     def close(self) -> None:
         """Cancel what is open and disconnect."""
+        refuse_to_block()
         engine = self._connection.take()
         if engine is not None:
             run_in_background(engine.close())
@@ -270,24 +303,19 @@ class Client(Face):
         """Close."""
         self.close()
 
-    def _engine(self) -> Engine:
-        engine = self._connection.engine
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            return engine
-        if running is engine.loop:
-            raise UsageError(
-                "a blocking Client cannot wait on EasyRemote's own loop: in an `async def` function of a "
-                "node, use AsyncClient"
-            )
-        return engine
 
+def refuse_to_block() -> None:
+    """Waiting is for threads: EasyRemote's own loop would wait for itself.
 
-def wait_for(answer: Future[Any]) -> Any:
-    """The answer's value; interrupted while waiting, the call is cancelled."""
+    Raises:
+        UsageError: This is EasyRemote's own loop.
+    """
     try:
-        return answer.result()
-    except BaseException:
-        answer.cancel()  # nothing if it had ended
-        raise
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if running is background_loop():
+        raise UsageError(
+            "a blocking Client cannot wait on EasyRemote's own loop: in an `async def` function of a "
+            "node, use AsyncClient; in a future's callback, submit() and do not wait"
+        )

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from easyremote.client.asking import OPTIONS, Options, ask, split_options
 from easyremote.client.face import Face
-from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain_async, each
+from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.streams import AsyncStream
 from easyremote.errors import EasyRemoteError
@@ -22,12 +22,14 @@ from easyremote.wire.values import decode
 
 
 class _Homecoming:
-    """Answers on their way from the engine's loop to a program's: one wake-up for all that come meanwhile."""
+    """Answers on their way from the engine's loop to a program's: one wake-up for all that come meanwhile.
 
-    __slots__ = ("_arrived", "_loop", "_ringing")
+    It does not hold the program's loop, which may end.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    __slots__ = ("_arrived", "_ringing")
+
+    def __init__(self) -> None:
         self._arrived: deque[tuple[asyncio.Future[Value], Value | None, EasyRemoteError | None]] = deque()
         self._ringing = False
 
@@ -39,7 +41,7 @@ class _Homecoming:
         if not self._ringing:
             self._ringing = True
             try:
-                self._loop.call_soon_threadsafe(self._settle)
+                future.get_loop().call_soon_threadsafe(self._settle)
             except RuntimeError:  # the program's loop is closed; nobody waits there
                 self._arrived.clear()
 
@@ -67,7 +69,7 @@ class _Waiting:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         home = _homecomings.get(loop)
         if home is None:
-            home = _homecomings[loop] = _Homecoming(loop)
+            home = _homecomings[loop] = _Homecoming()
         self.home = home
         self.future: asyncio.Future[Value] = loop.create_future()
 
@@ -167,16 +169,15 @@ class AsyncClient(Face):
             return_exceptions: Whether an error is given out in a result's place instead of raised.
             max_in_flight: The most calls open at a time.
         """
-        engine = self._connection.engine
         mapping = Mapping(
-            engine,
+            self._connection,
             function,
             self._options,
             ordered=ordered,
             return_exceptions=return_exceptions,
             max_in_flight=max_in_flight,
         )
-        return drain_async(mapping, each(items))
+        return drain_async(mapping, Source(items))
 
     def stream(self, function: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
         """Call a generator; ``async for`` takes its items as they are yielded."""
@@ -200,21 +201,26 @@ class AsyncClient(Face):
                 own, options = split_options(await self._directory(), function, kwargs, options)
             return ask(engine.number(), function, args, own, options, stream=True)
 
-        return AsyncStream(engine, known, request)
+        return AsyncStream(self._connection, known, request)
 
     # ---- looking
 
     async def functions(self) -> list[FunctionRecord]:
         """Every function some connected node lists, by name."""
-        return function_records(await self._directory())
+        return function_records(await self._live_directory())
 
     async def list_nodes(self) -> list[NodeRecord]:
         """Every connected node, by name."""
-        return node_records(await self._directory())
+        return node_records(await self._live_directory())
 
     async def _directory(self) -> Directory:
+        """The directory as it was when last seen: good enough to know a function's parameters."""
         engine = self._connection.engine
-        if engine.directory.synced:
+        return engine.directory if engine.directory.synced else await self._live_directory()
+
+    async def _live_directory(self) -> Directory:
+        engine = self._connection.engine
+        if engine.live:
             return engine.directory
         ready: Future[Directory] = asyncio.run_coroutine_threadsafe(engine.ready(), engine.loop)
         return await asyncio.wrap_future(ready)
@@ -228,7 +234,7 @@ class AsyncClient(Face):
             LinkError: The gateway does not answer within the connect timeout.
         """
         self._connection.closed = False
-        await self._directory()
+        await self._live_directory()
         return self
 
     async def close(self) -> None:

@@ -8,11 +8,10 @@ loop with one wake-up.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
-import threading
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -68,10 +67,13 @@ class Engine:
         self._waiters: dict[int, Waiter] = {}
         self._inbox: deque[tuple[Event, Waiter | None]] = deque()
         self._called = False
-        self._numbers = _numbers()
-        self._lock = threading.Lock()
+        # A random start, so that no two clients of one device name their calls alike.
+        self.number = itertools.count(random.SystemRandom().getrandbits(62)).__next__
+        """A number for a new call; from any thread."""
         self._fatal: EasyRemoteError | None = None
         self._closed = False
+        self._connecting: dict[int, asyncio.TimerHandle] = {}  # calls asked for without a link give up then
+        self._detached: asyncio.TimerHandle | None = None
         self._synced = asyncio.Event()
         identity = Keyring(home).identity(os.urandom(32))
         self._device = Device(
@@ -91,11 +93,6 @@ class Engine:
 
     # ---- requests
 
-    def number(self) -> int:
-        """A number for a new call; unlike every other of this device's."""
-        with self._lock:
-            return next(self._numbers)
-
     def send(self, request: CallRequested, waiter: Waiter) -> None:
         """Make a call; from any thread."""
         if self._here():
@@ -109,6 +106,10 @@ class Engine:
             self._cancel(number)
         else:
             self._cross(CallCancelled(number), None)
+
+    def drop(self, number: int) -> None:
+        """The same for a finalizer, which may run at any moment: also while the machine is at work."""
+        self._cross(CallCancelled(number), None)
 
     def taken(self, number: int, size: int) -> None:
         """Items of a stream were consumed; from any thread."""
@@ -156,20 +157,27 @@ class Engine:
             return
         self._waiters[request.call] = waiter
         if not self._device.attachment.attached:
-            self.loop.call_later(self._connect_timeout, self._give_up_connecting, request.call)
+            give_up = self.loop.call_later(self._connect_timeout, self._give_up_connecting, request.call)
+            self._connecting[request.call] = give_up
         if watched():
             emit("call requested", call_text(request.call))
         self._driver.post(request)
 
     def _cancel(self, number: int) -> None:
-        if self._waiters.pop(number, None) is not None:
+        if number in self._waiters:
             self._post(CallCancelled(number))
+            self._settle(number, None, CallCancelledError())  # whoever else waits for it must not wait on
 
     def _post(self, event: Event) -> None:
         if not self._closed:
             self._driver.post(event)
 
     # ---- the directory
+
+    @property
+    def live(self) -> bool:
+        """Whether the directory is a live copy now."""
+        return self._device.directory.synced and self._device.attachment.attached
 
     async def ready(self) -> Directory:
         """The directory, once it is live.
@@ -181,7 +189,7 @@ class Engine:
             raise self._fatal
         if self._closed:
             raise LinkError("this client is closed")
-        if not self._device.directory.synced:
+        if not self.live:
             self._synced.clear()
             try:
                 await asyncio.wait_for(self._synced.wait(), self._connect_timeout)
@@ -189,6 +197,8 @@ class Engine:
                 raise self._unreachable() from None
             if self._fatal is not None:
                 raise self._fatal
+            if self._closed:
+                raise LinkError("this client was closed while it connected")
         return self._device.directory
 
     @property
@@ -217,15 +227,18 @@ class Engine:
             self._settle_all(effect.error)
         elif isinstance(effect, Detached):
             emit("link lost", detail=effect.reason)
-            self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
+            self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
         elif isinstance(effect, Attached):
             emit("link up", detail=self.gateway)
+            self._stop_giving_up()
         elif isinstance(effect, Notice) and watched():
             emit(effect.name, call_text(effect.call) if effect.call else "", effect.detail)
 
     def _settle(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:
         waiter = self._waiters.pop(number, None)
         if waiter is not None:
+            if self._connecting and (timer := self._connecting.pop(number, None)) is not None:
+                timer.cancel()
             if watched():
                 emit("call ended", call_text(number), type(error).__name__ if error is not None else "ok")
             waiter.settle(value, error)
@@ -234,22 +247,28 @@ class Engine:
         for number in list(self._waiters):
             self._settle(number, None, error)
 
+    def _stop_giving_up(self) -> None:
+        """The link is back: all calls go on."""
+        timers = [*self._connecting.values(), *([self._detached] if self._detached is not None else [])]
+        for timer in timers:
+            timer.cancel()
+        self._connecting.clear()
+        self._detached = None
+
     def _give_up_connecting(self, number: int) -> None:
         """A call was asked for while there was no link, and there still is none."""
-        if number in self._waiters and not self._device.attachment.attached:
-            self._driver.post(CallCancelled(number))
-            self._settle(number, None, self._unreachable())
+        self._driver.post(CallCancelled(number))
+        self._settle(number, None, self._unreachable())
 
     def _give_up_waiting(self) -> None:
-        """Calls in flight have waited long enough for the link to come back."""
-        if not self._device.attachment.attached and not self._closed:
-            error = LinkError(
-                f"the link to the gateway at {self.gateway} was lost, and did not come back within "
-                f"{DETACHED_SECONDS:g} s; the call may or may not have run"
-            )
-            for number in list(self._waiters):
-                self._driver.post(CallCancelled(number))
-            self._settle_all(error)
+        """Calls in flight have waited long enough for the link to come back; later ones have time of their own."""
+        error = LinkError(
+            f"the link to the gateway at {self.gateway} was lost, and did not come back within "
+            f"{DETACHED_SECONDS:g} s; the call may or may not have run"
+        )
+        for number in [one for one in self._waiters if one not in self._connecting]:
+            self._driver.post(CallCancelled(number))
+            self._settle(number, None, error)
 
     def _unreachable(self) -> LinkError:
         return LinkError(
@@ -265,16 +284,11 @@ class Engine:
             self._driver.post(CallCancelled(number))
             self._settle(number, None, CallCancelledError("the client was closed before the answer came"))
         self._closed = True
+        self._stop_giving_up()
+        self._synced.set()
         if self._driver.connected:
             await self._driver.flush(0.2)
+            self._driver.let_go()
             self._device.attachment.leave()
             await self._driver.flush(0.1)
         await self._driver.close()
-
-
-def _numbers() -> Iterator[int]:
-    """Call numbers: a random start, so that no two clients of one device share them, then one by one."""
-    start = random.SystemRandom().getrandbits(62)
-    while True:
-        start += 1
-        yield start

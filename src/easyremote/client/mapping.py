@@ -5,12 +5,13 @@ The bookkeeping is here, once; the two clients only differ in how they wait.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from easyremote.client.asking import Options, ask
-from easyremote.client.engine import Engine
+from easyremote.client.face import Connection
 from easyremote.client.streams import Arrivals
 from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.protocol.effects import Value
@@ -43,7 +44,7 @@ class Mapping:
 
     def __init__(
         self,
-        engine: Engine,
+        connection: Connection,
         function: str,
         options: Options,
         *,
@@ -53,7 +54,8 @@ class Mapping:
     ) -> None:
         if max_in_flight < 1:
             raise UsageError(f"max_in_flight is at least 1, not {max_in_flight!r}")
-        self._engine = engine
+        self._connection = connection  # held, so that it stays open although its client may be dropped
+        self._engine = connection.engine
         self._function = function
         self._options = options
         self._ordered = ordered
@@ -139,29 +141,67 @@ def drain(mapping: Mapping, items: Iterator[Any]) -> Iterator[Any]:
         mapping.cancel()
 
 
-async def drain_async(mapping: Mapping, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The same in a coroutine."""
-    more = True
+async def drain_async(mapping: Mapping, source: Source) -> AsyncIterator[Any]:
+    """The same in a coroutine; results are given out while the next item is awaited."""
     try:
-        while more or not mapping.empty:
-            while more and mapping.room and not mapping.arrivals:
-                try:
-                    mapping.begin(await anext(items))
-                except StopAsyncIteration:
-                    more = False
-            if not mapping.empty and not mapping.arrivals:
+        while not (source.over and mapping.empty):
+            while mapping.room and not mapping.arrivals and await source.has_next(mapping):
+                mapping.begin(source.take())
+            if not mapping.empty and not mapping.arrivals and (source.over or not mapping.room):
                 await mapping.some()
             for result in mapping.results():
                 yield result
     finally:
         mapping.cancel()
+        await source.close()
 
 
-async def each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
-    """The items, whichever kind of iterable holds them."""
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+class Source:
+    """The items of a ``map`` in a coroutine, whichever kind of iterable holds them."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.over = False
+        self._plain = None if isinstance(items, AsyncIterable) else iter(items)
+        self._awaited = aiter(items) if isinstance(items, AsyncIterable) else None
+        self._coming: asyncio.Future[Any] | None = None
+        self._item: Any = None
+
+    async def has_next(self, mapping: Mapping) -> bool:
+        """Whether there is an item to take; False when it was the last, or when results came first."""
+        if self.over:
+            return False
+        try:
+            if self._plain is not None:
+                self._item = next(self._plain)
+                return True
+            if self._awaited is not None and self._coming is None:
+                self._coming = asyncio.ensure_future(anext(self._awaited))
+            coming = self._coming
+            if coming is not None and await _first(coming, mapping):
+                self._coming = None
+                self._item = coming.result()
+                return True
+        except (StopIteration, StopAsyncIteration):
+            self.over = True
+        return False
+
+    def take(self) -> Any:
+        """The item there is."""
+        item, self._item = self._item, None
+        return item
+
+    async def close(self) -> None:
+        """Await no further item."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+
+
+async def _first(coming: asyncio.Future[Any], mapping: Mapping) -> bool:
+    """Wait for an item or for results; whether the item is here."""
+    arriving = asyncio.ensure_future(mapping.some())
+    try:
+        await asyncio.wait({coming, arriving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        arriving.cancel()
+    return coming.done()

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from easyremote.client.asking import Options
-from easyremote.client.blocking import Client, wait_for
+from easyremote.client.blocking import Client
 from easyremote.client.client import AsyncClient
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection
 from easyremote.client.mapping import MAP_IN_FLIGHT
@@ -77,7 +77,7 @@ class RemoteFunction(Generic[P, R]):
             return self._items(args, kwargs)
         if self._async:
             return self._async_client()._execute(self._name, args, kwargs, self._options, self._known())
-        return wait_for(self._future(args, kwargs))
+        return self._client()._execute(self._name, args, kwargs, self._options, self._known())
 
     def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._async:
@@ -214,8 +214,8 @@ def remote(
     def decorate(function: Callable[..., Any]) -> RemoteFunction[..., Any]:
         if not callable(function):
             raise UsageError(f"@remote decorates a function, not {function!r}")
-        policy = {"policy": more.pop("policy")} if "policy" in more else {}
-        for name in more:
+        policy = {"policy": more["policy"]} if "policy" in more else {}
+        for name in more.keys() - {"policy"}:
             warnings.warn(f"@remote({name}=…) has no effect since version 3", FutureWarning, stacklevel=3)
         options = Options().changed({"timeout": timeout, "node": node_id, **policy}).balanced(load_balancing)
         is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

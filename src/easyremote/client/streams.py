@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from easyremote.client.engine import Engine
+from easyremote.client.face import Connection
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
@@ -91,14 +91,15 @@ class _Feed:
 class _Items:
     """What both kinds of stream share: the consumer's side of one streaming call."""
 
-    def __init__(self, engine: Engine, known: tuple[type, ...]) -> None:
-        self._engine = engine
-        self._known = known
+    def __init__(self, connection: Connection, known: tuple[type, ...]) -> None:
         self._number: int | None = None
+        self._over = False
+        self._connection = connection  # held, so that it stays open although its client may be dropped
+        self._engine = connection.engine
+        self._known = known
         self._feed = _Feed()
         self._arrivals = self._feed.arrivals
         self._untold = 0
-        self._over = False
 
     def _begin(self, request: CallRequested) -> None:
         self._number = request.call
@@ -124,6 +125,11 @@ class _Items:
             if self._number is not None:
                 self._engine.cancel(self._number)
 
+    def __del__(self) -> None:
+        """A stream nobody holds is a stream nobody reads."""
+        if not self._over and self._number is not None:
+            self._engine.drop(self._number)
+
 
 class AsyncStream(_Items, AsyncIterator[Any]):
     """The items of a remote generator, as they are yielded; ``async for`` takes them.
@@ -132,9 +138,12 @@ class AsyncStream(_Items, AsyncIterator[Any]):
     """
 
     def __init__(
-        self, engine: Engine, known: tuple[type, ...], request: Callable[[], Awaitable[CallRequested]]
+        self,
+        connection: Connection,
+        known: tuple[type, ...],
+        request: Callable[[], Awaitable[CallRequested]],
     ) -> None:
-        super().__init__(engine, known)
+        super().__init__(connection, known)
         self._request: Callable[[], Awaitable[CallRequested]] | None = request
 
     async def __anext__(self) -> Any:
@@ -143,7 +152,11 @@ class AsyncStream(_Items, AsyncIterator[Any]):
             raise StopAsyncIteration
         if self._request is not None:
             request, self._request = self._request, None
-            self._begin(await request())
+            try:
+                self._begin(await request())
+            except BaseException:
+                self._over = True
+                raise
         try:
             await self._arrivals.some(self._engine.loop)
         except asyncio.CancelledError:
@@ -166,10 +179,6 @@ class AsyncStream(_Items, AsyncIterator[Any]):
         """Stop the generator on its node."""
         self._stop()
 
-    def __del__(self) -> None:
-        """A stream nobody holds is a stream nobody reads."""
-        self._stop()
-
 
 class Stream(_Items, Iterator[Any]):
     """The items of a remote generator, as they are yielded; ``for`` takes them.
@@ -177,8 +186,8 @@ class Stream(_Items, Iterator[Any]):
     Leaving the loop early, ``close()``, or dropping the stream stops the generator on its node.
     """
 
-    def __init__(self, engine: Engine, known: tuple[type, ...], request: CallRequested) -> None:
-        super().__init__(engine, known)
+    def __init__(self, connection: Connection, known: tuple[type, ...], request: CallRequested) -> None:
+        super().__init__(connection, known)
         self._begin(request)
 
     def __next__(self) -> Any:
@@ -205,8 +214,4 @@ class Stream(_Items, Iterator[Any]):
 
     def __exit__(self, *_: object) -> None:
         """Stop the generator on its node."""
-        self._stop()
-
-    def __del__(self) -> None:
-        """A stream nobody holds is a stream nobody reads."""
         self._stop()

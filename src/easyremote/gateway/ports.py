@@ -17,12 +17,24 @@ from easyremote.wire.limits import LINK_QUEUE_BYTES, MAX_PACKET_BYTES
 
 SPACING_SECONDS = 0.0005
 SPACING_FRAMES = 4
+WRITE_OUT_SECONDS = 5.0
+"""How long a link that is to be closed may take to write what is queued."""
 
 
 class Port:
     """One link and what waits to be written to it."""
 
-    __slots__ = ("_closing", "_link", "_queue", "_queued_bytes", "_something", "_writer", "number")
+    __slots__ = (
+        "_closing",
+        "_ending",
+        "_limit",
+        "_link",
+        "_queue",
+        "_queued_bytes",
+        "_something",
+        "_writer",
+        "number",
+    )
 
     def __init__(self, number: int, link: Link) -> None:
         self.number = number
@@ -31,10 +43,14 @@ class Port:
         self._queued_bytes = 0
         self._something = asyncio.Event()
         self._closing = False
+        self._ending: asyncio.Task[None] | None = None
+        self._limit: asyncio.TimerHandle | None = None
         self._writer = asyncio.get_running_loop().create_task(self._write())
 
     def send(self, frame: Pieces) -> bool:
         """Queue a frame; False if the queue is too long, and the link ought to be closed."""
+        if self._closing:
+            return True
         self._queue.append(frame)
         self._queued_bytes += sum(map(len, frame))
         self._something.set()
@@ -42,17 +58,22 @@ class Port:
 
     def close_when_written(self) -> None:
         """Write what is queued, then end the link."""
-        self._closing = True
-        self._something.set()
+        if not self._closing:
+            self._closing = True
+            self._something.set()
+            self._limit = asyncio.get_running_loop().call_later(WRITE_OUT_SECONDS, self.close_at_once)
 
     def close_at_once(self) -> None:
-        """End the link; what is queued is thrown away."""
+        """End the link, also in the middle of a write; what is queued is thrown away."""
+        self._closing = True
         self._queue.clear()
         self._queued_bytes = 0
-        self.close_when_written()
+        self._ending = asyncio.get_running_loop().create_task(self._link.close())
 
     async def drop(self) -> None:
         """The link is over: stop writing."""
+        if self._limit is not None:
+            self._limit.cancel()
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
 

@@ -180,10 +180,11 @@ class Server:
 
     async def _close(self, grace_seconds: float) -> None:
         listener, self._listener = self._listener, None
-        if self._timer is not None:
-            self._timer.cancel()
         if listener is not None:
             await listener.close(grace_seconds)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None  # started again, it looks after leases again
 
     async def _serve(self, link: Link) -> None:
         """One device's link, from open to closed."""
@@ -193,7 +194,9 @@ class Server:
         try:
             while (packet := await link.receive()) is not None:
                 self._handle(GatewayPacketReceived(number, walk(packet)))
-                await asyncio.sleep(0)  # asking gRPC for the next packet takes longer than passing this one on
+                await asyncio.sleep(
+                    0
+                )  # asking gRPC for the next packet takes longer than passing this one on
         except RemoteProtocolError as error:
             log.warning("closed a link that broke the protocol: %s", error)
         finally:

@@ -88,6 +88,10 @@ class Driver:
             await asyncio.sleep(0.01)
         return False
 
+    def let_go(self) -> None:
+        """Do not connect again when this link ends."""
+        self._closing = True
+
     async def close(self) -> None:
         """Drop the link and stop."""
         self._closing = True
@@ -133,7 +137,9 @@ class Driver:
         try:
             while (packet := await link.receive()) is not None:
                 self.post(PacketReceived(walk(packet)))
-                await asyncio.sleep(0)  # asking gRPC for the next packet takes longer than what this one set off
+                await asyncio.sleep(
+                    0
+                )  # asking gRPC for the next packet takes longer than what this one set off
         except RemoteProtocolError as error:
             reason = f"the gateway broke the protocol: {error}"
         finally:
@@ -151,6 +157,7 @@ class Driver:
                 await something.wait()
             something.clear()
             while frames := machine.pull(loop.time()):
+                self._set_timer()  # what is sent now may have to be sent again
                 packet = join(frames)
                 try:
                     await link.send(packet)

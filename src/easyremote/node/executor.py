@@ -213,7 +213,7 @@ class Executor:
         current.set(call)
         entry = call.entry
         try:
-            if isinstance(call.arguments, bytearray) and len(call.arguments) > OFFLOAD_BYTES:
+            if isinstance(call.arguments, memoryview) and len(call.arguments) > OFFLOAD_BYTES:
                 args, kwargs = await self._unpack_aside(call)
             else:
                 args, kwargs = entry.unpack(call.arguments)

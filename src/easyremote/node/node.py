@@ -21,11 +21,11 @@ from easyremote.links.address import check_address, default_gateway
 from easyremote.links.driver import Driver
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link
-from easyremote.links.loop import run_in_background
+from easyremote.links.loop import background_loop, run_in_background
 from easyremote.links.relay import connect
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
-from easyremote.node.registry import Registry
+from easyremote.node.registry import Entry, Registry
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import card_transcript
 from easyremote.protocol.effects import Attached, Detached, Effect, Grant, Notice, Start, Stop, Turned
@@ -119,6 +119,7 @@ class ComputeNode:
         self._name = self._wanted_name.rstrip("*")
         self._running: _Running | None = None
         self._connected = threading.Event()
+        self._decided = threading.Event()  # welcomed, turned away or stopped
         self._stopped = threading.Event()
         self._failure: EasyRemoteError | None = None
 
@@ -146,10 +147,11 @@ class ComputeNode:
         Raises:
             UsageError: It has no name, the name is taken, or an option makes no sense.
         """
+        cached = options.get("enable_caching", True)
         for name in [name for name in options if name in IGNORED]:
             value = options.pop(name)
             if name == "cache_ttl_seconds" and value is not None:
-                options["cache_ttl"] = value
+                options["cache_ttl"] = value if cached else None
             elif name == "resource_requirements" and isinstance(value, dict):
                 options["resources"] = value
             elif name != "load_balancing":
@@ -158,11 +160,7 @@ class ComputeNode:
                 )
 
         def add(function: Any) -> Any:
-            entry = self._registry.add(function, **options)
-            if self._running is not None:
-                self._running.call(
-                    self._running.offer, Offer(entry.name, entry.max_concurrent, entry.timeout_seconds)
-                )
+            self._changed(self._registry.add(function, **options).name)
             return function
 
         return add if func is None else add(func)
@@ -170,9 +168,15 @@ class ComputeNode:
     def unregister(self, function_name: str) -> bool:
         """Serve a function no longer; calls that run finish. False if it was not served."""
         removed = self._registry.remove(function_name)
-        if removed and self._running is not None:
-            self._running.call(self._running.withdraw, function_name)
-        return bool(removed)
+        if removed:
+            self._changed(function_name)
+        return removed
+
+    def _changed(self, name: str) -> None:
+        """A function was added, replaced or removed."""
+        running = self._running
+        if running is not None:
+            running.call(running.refresh, name)
 
     @property
     def registered_functions(self) -> dict[str, Callable[..., Any]]:
@@ -208,7 +212,8 @@ class ComputeNode:
             None when blocking; else a thread that ends when the node has stopped.
 
         Raises:
-            NameTakenError: Another device has the node's name.
+            NameTakenError: Another device has the node's name. When not blocking, ``wait_for_connection``
+                raises it.
         """
         self._stopped.clear()
         if not blocking:
@@ -226,7 +231,16 @@ class ComputeNode:
         return None
 
     def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Take nothing new, let what runs finish for so many seconds, then leave."""
+        """Take nothing new, let what runs finish for so many seconds, then leave.
+
+        Raises:
+            UsageError: An ``async def`` function of a node calls it, which would have to end first.
+        """
+        if _on_background_loop():
+            raise UsageError(
+                "node.stop() waits for calls to end, so an `async def` function of a node cannot call it: use "
+                "threading.Thread(target=node.stop).start()"
+            )
         running, self._running = self._running, None
         if running is not None:
             log.info("node %s is stopping; %d calls are running", self._name, running.open_calls)
@@ -237,10 +251,20 @@ class ComputeNode:
             self._connected.clear()
             log.info("node %s stopped", self._name)
         self._stopped.set()
+        self._decided.set()  # for those who wait now
+        self._decided.clear()
 
     def wait_for_connection(self, timeout: float | None = None) -> bool:
-        """Wait until the gateway has welcomed the node; False if it has not within the time."""
-        return self._connected.wait(timeout)
+        """Wait until the gateway has welcomed the node; False if it has not within the time, or was stopped.
+
+        Raises:
+            NameTakenError: Another device has the node's name.
+        """
+        if self._failure is None:
+            self._decided.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        return self._connected.is_set()
 
     def __enter__(self) -> ComputeNode:
         """Serve in the background."""
@@ -258,13 +282,14 @@ class ComputeNode:
         if self._running is not None:
             raise UsageError(f"node {self._name!r} is already serving")
         self._failure = None
+        self._decided.clear()
         address = self._address()
         identity = Keyring(self._home).identity(os.urandom(32))
 
-        async def start() -> _Running:
-            return _Running(self, identity, address)
+        async def start() -> None:
+            _Running(self, identity, address)
 
-        self._running = run_in_background(start())
+        run_in_background(start())
 
 
 class _Running:
@@ -279,6 +304,7 @@ class _Running:
         self._card_number = 0
         self._told_unreachable = False
         self._draining = False
+        self._ending: asyncio.Task[None] | None = None
         self._prekeys = Prekeys(suite=node._suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
         self._device = Device(
             identity,
@@ -296,8 +322,9 @@ class _Running:
         self._facts = machine_facts()
         self._rotate_prekey()
         self._replace_worn_prekey()
+        node._running = self  # before looking: what is registered from now on is told to us
         for entry in node._registry.entries():
-            self._driver.post(Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds)))
+            self._driver.post(_offered(entry))
         self._driver.start()
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
@@ -309,14 +336,10 @@ class _Running:
         """Calls that run or wait."""
         return len(self._device.worker) if self._device.worker is not None else 0
 
-    def offer(self, offer: Offer) -> None:
-        """Serve one more function."""
-        self._driver.post(Offered(offer))
-        self._show_card()
-
-    def withdraw(self, name: str) -> None:
-        """Serve one function less."""
-        self._driver.post(Withdrawn(name))
+    def refresh(self, name: str) -> None:
+        """Serve a function as it is registered now, or no longer: changes may come out of order."""
+        entry = self._node._registry.get(name)
+        self._driver.post(_offered(entry) if entry is not None else Withdrawn(name))
         self._show_card()
 
     async def close(self, drain_seconds: float) -> None:
@@ -333,6 +356,7 @@ class _Running:
         await self._executor.close()
         if self._driver.connected:
             await self._driver.flush(1.0)
+            self._driver.let_go()
             self._device.attachment.leave()
             await self._driver.flush(0.2)
         await self._driver.close()
@@ -352,6 +376,7 @@ class _Running:
             self._attached(effect.name)
         elif isinstance(effect, Detached):
             self._node._connected.clear()
+            self._node._decided.clear()
             if not self._draining:
                 log.warning("node %s lost its gateway: %s; reconnecting", self._node._name, effect.reason)
         elif isinstance(effect, Turned):
@@ -362,8 +387,11 @@ class _Running:
     def _attached(self, name: str) -> None:
         node = self._node
         node._name = name
+        if node._wanted_name.endswith("*"):
+            self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
         self._show_card()
         node._connected.set()
+        node._decided.set()
         many = len(node._registry.entries())
         log.info(
             "node %s serves %d function%s through %s", name, many, "" if many == 1 else "s", self._address
@@ -372,10 +400,13 @@ class _Running:
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
         node = self._node
+        log.error("node %s was turned away: %s", node._name, error)
         node._failure = error
+        node._running = None
         node._connected.clear()
-        self._loop.create_task(self._driver.close())
+        self._ending = self._loop.create_task(self.close(0.0))
         node._stopped.set()
+        node._decided.set()
 
     async def _connect(self) -> Link:
         try:
@@ -424,6 +455,17 @@ class _Running:
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+
+
+def _offered(entry: Entry) -> Offered:
+    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds))
+
+
+def _on_background_loop() -> bool:
+    try:
+        return asyncio.get_running_loop() is background_loop()
+    except RuntimeError:
+        return False
 
 
 def _check_name(name: str) -> str:

@@ -81,7 +81,7 @@ class Entry:
         self.listed = listed
         self.pace = Pace()
 
-    def unpack(self, data: msgspec.Raw | bytearray | bytes) -> tuple[list[Any], dict[str, Any]]:
+    def unpack(self, data: msgspec.Raw | memoryview | bytes) -> tuple[list[Any], dict[str, Any]]:
         """Decode a call's arguments and fit them into the function's parameters.
 
         Raises:

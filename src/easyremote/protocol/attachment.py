@@ -52,6 +52,7 @@ class Attachment:
         self.lease_seconds = float(LEASE_SECONDS)
         self.outgoing: list[Pieces] = []
         self.wake_at = NEVER
+        self._gateway = b""
         self._heard_at = 0.0
         self._ping_at = NEVER
         self._pings = 0
@@ -91,9 +92,16 @@ class Attachment:
     def take(self, record: Record, now: float) -> list[Effect] | None:
         """Take a control frame; None if it is not about the attachment."""
         match record:
+            case Challenge(version=version) if version != VERSION:
+                error = LinkError(
+                    f"the gateway speaks version {version or 'unknown'} of the protocol, this program version {VERSION}. "
+                    "Update the older of the two: pip install --upgrade easyremote"
+                )
+                return [Turned(error)]
             case Challenge(nonce=nonce, gateway=gateway):
                 if self.state != "challenged":
                     raise RemoteProtocolError("the gateway challenged a device it had welcomed")
+                self._gateway = gateway
                 transcript = hello_transcript(nonce, gateway, self._endpoint, self.name, self.role)
                 self.say(
                     Hello(
@@ -106,6 +114,8 @@ class Attachment:
                     )
                 )
                 return []
+            case Welcome(gateway=gateway) if gateway != self._gateway:
+                raise RemoteProtocolError("the gateway that welcomed us is not the one that challenged us")
             case Welcome():
                 self.state = "attached"
                 lease = record.lease_seconds

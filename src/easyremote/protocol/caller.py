@@ -251,7 +251,7 @@ class Caller:
             return self._refused(call, message, now)
         return []
 
-    def take_body(self, channel: Channel, number: int, data: bytearray, now: float) -> list[Effect]:
+    def take_body(self, channel: Channel, number: int, data: memoryview, now: float) -> list[Effect]:
         """A large body is whole."""
         found = self._bodies.pop((channel.session.id, number), None)
         if found is None:

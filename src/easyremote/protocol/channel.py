@@ -10,6 +10,7 @@ Nothing here grows without bound: unacknowledged bytes by the window, frames hel
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 
 import msgspec
@@ -35,6 +36,7 @@ from easyremote.wire.values import Segments
 ACK_DELAY_SECONDS = 0.025
 RESEND_SECONDS = 1.0
 RESEND_SECONDS_MAX = 8.0
+MAPPED_BYTES = 1 << 20
 HELD_FRAMES_MAX = 512
 HELD_BYTES_MAX = 3 * WINDOW_BYTES
 """What may be held out of order; an honest peer never has so much under way."""
@@ -85,7 +87,8 @@ class _Sink:
     __slots__ = ("buffer", "missing")
 
     def __init__(self, size: int) -> None:
-        self.buffer = bytearray(size)
+        # Pages of a mapping are taken when they are written, so that announcing costs nothing.
+        self.buffer = memoryview(mmap.mmap(-1, size) if size >= MAPPED_BYTES else bytearray(size))
         self.missing = size
 
 
@@ -330,7 +333,7 @@ class Channel:
         """Forget a body that was expected; its parts are dropped unopened."""
         self._sinks.pop(number, None)
 
-    def place(self, part: Part, opened: Opened) -> bytearray | None:
+    def place(self, part: Part, opened: Opened) -> memoryview | None:
         """Open a bulk segment into its body; the body, when that made it whole."""
         sink = self._sinks.get(part.body)
         if sink is None:
@@ -340,8 +343,7 @@ class Channel:
             raise RemoteProtocolError(
                 f"a part claims bytes {part.offset} to {end} of a body of {len(sink.buffer)} bytes"
             )
-        with memoryview(sink.buffer) as view:
-            self.session.open_bulk(opened.counter, opened.bulk, view[part.offset : end])
+        self.session.open_bulk(opened.counter, opened.bulk, sink.buffer[part.offset : end])
         sink.missing -= part.length
         if sink.missing > 0:
             return None

@@ -9,8 +9,8 @@ import msgspec
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.events import CallKey
 
-Value: TypeAlias = msgspec.Raw | bytearray
-"""An encoded value as it came: a slice of a bundle, or a large body in its own buffer."""
+Value: TypeAlias = msgspec.Raw | memoryview
+"""An encoded value as it came: a slice of a bundle, or a large body in its own writable buffer."""
 
 
 class Attached(msgspec.Struct, frozen=True, gc=False):

@@ -119,7 +119,11 @@ class Router:
             case GatewayLinkOpened(link=link, nonce=nonce):
                 self.table.by_link[link] = Attached(link, nonce, now)
                 self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)
-                self._say(link, Challenge(nonce=nonce, version=VERSION, features=FEATURES, gateway=self._gateway), effects)
+                self._say(
+                    link,
+                    Challenge(nonce=nonce, version=VERSION, features=FEATURES, gateway=self._gateway),
+                    effects,
+                )
             case GatewayLinkClosed(link=link, reason=reason):
                 self._gone(link, reason, effects)
             case GatewayWoken():

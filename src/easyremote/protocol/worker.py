@@ -163,7 +163,7 @@ class Worker:
             return [Grant(job.key, message.size)] if job is not None and job.running else []
         return []
 
-    def take_body(self, channel: Channel, number: int, data: bytearray, now: float) -> list[Effect]:
+    def take_body(self, channel: Channel, number: int, data: memoryview, now: float) -> list[Effect]:
         """A large argument is whole."""
         job = self._bodies.pop((channel.session.id, number), None)
         if job is None or job.start is None:

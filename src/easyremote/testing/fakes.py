@@ -53,7 +53,7 @@ def write_script(script: Script) -> bytes:
     return _encoder.encode(script)
 
 
-def read_script(arguments: msgspec.Raw | bytes | bytearray) -> Script:
+def read_script(arguments: msgspec.Raw | bytes | memoryview) -> Script:
     """The script in a call's arguments."""
     return _decoder.decode(bytes(arguments))
 
@@ -64,7 +64,7 @@ def value_of(script: Script, index: int = 0) -> bytes:
     return _encoder.encode((script.mark, index, (FILL * (size // 256 + 1))[:size]))
 
 
-def index_of(value: msgspec.Raw | bytes | bytearray) -> int:
+def index_of(value: msgspec.Raw | bytes | memoryview) -> int:
     """Which item of its stream a value is."""
     return _value.decode(bytes(value))[1]
 

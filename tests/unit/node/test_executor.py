@@ -60,7 +60,9 @@ class Desk:
         self, name: str, *args: Any, key: Any = 1, stream: bool = False, window: int = WIDE, **kwargs: Any
     ) -> None:
         data = encode_arguments(args, kwargs)
-        body = msgspec.Raw(data) if isinstance(data, bytes) else bytearray(data.slice(0, data.size))
+        body = (
+            msgspec.Raw(data) if isinstance(data, bytes) else memoryview(bytearray(data.slice(0, data.size)))
+        )
         self.telling = True
         self.executor.start(Start((CALLER, key), name, body, window if stream else 0, 9.0, f"call-{key}"))
         self.telling = False

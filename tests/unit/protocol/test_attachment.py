@@ -7,7 +7,7 @@ import math
 import pytest
 
 from easyremote.errors import LinkError, NameTakenError, RemoteProtocolError, SignatureError
-from easyremote.protocol.attachment import Attachment, check_hello
+from easyremote.protocol.attachment import VERSION, Attachment, check_hello
 from easyremote.protocol.effects import Attached, CloseLink, Detached, Turned
 from easyremote.protocol.machine import NEVER
 from easyremote.trust.identity import Identity
@@ -38,6 +38,8 @@ def detached() -> Attachment:
 def attached(lease_seconds: float = 9.0) -> Attachment:
     attachment = detached()
     attachment.opened(0.0)
+    attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.0)
+    said(attachment)
     attachment.take(Welcome(lease_seconds=lease_seconds, name="lab", gateway=GATEWAY), 0.0)
     return attachment
 
@@ -51,7 +53,7 @@ def test_a_device_signs_what_it_was_challenged_with() -> None:
     attachment = detached()
     assert attachment.opened(0.0) == []
     assert said(attachment) == [], "the gateway speaks first"
-    assert attachment.take(Challenge(nonce=NONCE, gateway=GATEWAY), 0.1) == []
+    assert attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1) == []
     (hello,) = said(attachment)
     assert isinstance(hello, Hello)
     check_hello(hello, NONCE, GATEWAY)
@@ -62,10 +64,28 @@ def test_a_device_signs_what_it_was_challenged_with() -> None:
 def test_a_welcome_attaches_under_the_name_it_gives() -> None:
     attachment = detached()
     attachment.opened(0.0)
+    attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1)
     assert attachment.take(Welcome(name="lab-2", gateway=GATEWAY), 0.2) == [Attached("lab-2", GATEWAY)]
     assert attachment.attached
     with pytest.raises(RemoteProtocolError):
-        attachment.take(Challenge(nonce=NONCE, gateway=GATEWAY), 0.3)
+        attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.3)
+
+
+def test_another_gateways_welcome_is_not_believed() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1)
+    with pytest.raises(RemoteProtocolError, match="not the one"):
+        attachment.take(Welcome(name="lab", gateway=bytes([1]) * 32), 0.2)
+
+
+def test_a_gateway_of_another_version_is_named_as_such() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    (turned,) = attachment.take(Challenge(nonce=NONCE, version="2", gateway=GATEWAY), 0.1) or []
+    assert isinstance(turned, Turned)
+    assert "version 2" in str(turned.error)
+    assert "upgrade" in str(turned.error)
 
 
 def test_a_device_that_was_turned_away_does_not_try_again() -> None:

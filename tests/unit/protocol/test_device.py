@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from unit.protocol.talk import VALUE, FakeNode
 
+from easyremote.protocol.attachment import VERSION
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.device import Device
 from easyremote.protocol.effects import Answered, Faulted, Notice, Start, Stop
@@ -34,7 +35,7 @@ from easyremote.wire.bundle import (
 )
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, Control, join, walk
-from easyremote.wire.messages import Snapshot, Welcome, encode
+from easyremote.wire.messages import Challenge, Snapshot, Welcome, encode
 
 numbers = st.one_of(
     st.integers(-(2**63), 2**64 - 1), st.sampled_from([-1, 0, 1, 2, 5, 65_536, 100_000, 2**31, 2**40])
@@ -94,6 +95,8 @@ class Victim:
         )
         self.node = FakeNode("other", FunctionCard(name="resize"))
         self.device.handle(LinkOpened(), 0.0)
+        self.control(Challenge(nonce=bytes(32), version=VERSION, gateway=bytes(32)))
+        self.device.pull(0.0)  # its hello
         self.control(Welcome(lease_seconds=10.0, name="lab", gateway=bytes(32)))
         if prekeys is not None:
             self.device.handle(Offered(Offer("resize")), 0.0)

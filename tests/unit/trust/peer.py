@@ -1,4 +1,4 @@
-"""A second peer, written from docs/protocol-sessions.md alone.
+"""A second peer, written from docs/protocol.md alone.
 
 It shares no code with the product: HPKE (RFC 9180, base mode, single shot), X-Wing, the key schedule and the
 framing are spelled out here over bare primitives, so that what both agree on is what the document says.
