@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import itertools
+import queue
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +17,13 @@ from acceptance.network import Network
 from acceptance.processes import PROGRAMS, run, until
 
 from easyremote import AsyncClient, Client
-from easyremote.errors import EasyRemoteError, RemoteError, UnknownFunctionError
+from easyremote.errors import (
+    CallCancelledError,
+    EasyRemoteError,
+    RemoteError,
+    UnknownFunctionError,
+    UsageError,
+)
 
 # ---- execute
 
@@ -83,6 +92,40 @@ def test_a_submitted_call_keeps_its_error(client: Client) -> None:
         call.result(5)
     with pytest.raises(UnknownFunctionError):
         client.submit("no_such_thing").result(5)
+
+
+def test_a_cancelled_call_is_done_for_whoever_waits_for_it(client: Client) -> None:
+    calls = [client.submit("nap", 30.0), client.submit("add", 1, 2)]
+    assert calls[0].cancel()
+    assert not concurrent.futures.wait(calls, timeout=5).not_done
+    assert set(concurrent.futures.as_completed(calls, timeout=5)) == set(calls)
+
+
+def test_a_callback_may_submit_the_next_call_and_may_not_wait_for_it(client: Client) -> None:
+    heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def go_on(first: concurrent.futures.Future[int]) -> None:
+        try:
+            client.execute("add", 1, 1)
+        except UsageError as error:
+            heard.put(error)
+        client.submit("add", first.result(), 10).add_done_callback(lambda then: heard.put(then.result()))
+
+    client.submit("add", 1, 2).add_done_callback(go_on)
+    assert isinstance(heard.get(timeout=5), UsageError)
+    assert heard.get(timeout=5) == 13
+
+
+def test_what_was_begun_goes_on_although_its_client_is_dropped(network: Network) -> None:
+    assert Client(network.address).submit("nap", 0.1).result(5) == "rested"
+    assert list(Client(network.address).map("add_one", range(300))) == list(range(1, 301))
+    assert list(Client(network.address).stream("countdown", 3)) == [3, 2, 1]
+
+    async def dropped() -> tuple[list[int], list[int]]:
+        streamed = [n async for n in AsyncClient(network.address).stream("countdown_async", 3)]
+        return streamed, [n async for n in AsyncClient(network.address).map("add_one", range(300))]
+
+    assert asyncio.run(dropped()) == ([3, 2, 1], list(range(1, 301)))
 
 
 # ---- map
@@ -166,6 +209,24 @@ def test_a_stream_is_an_iterator(client: Client) -> None:
     assert [next(items), next(items), next(items)] == [3, 2, 1]
     assert next(items, "over") == "over"
     assert next(items, "over") == "over"
+
+
+def test_closing_a_stream_wakes_the_thread_that_waits_for_an_item(client: Client, tmp_path: Path) -> None:
+    items = client.stream("gated_stream", str(tmp_path / "never"))
+    next(items)
+    ended: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def consume() -> None:
+        try:
+            ended.put(next(items, "over"))
+        except EasyRemoteError as error:
+            ended.put(error)
+
+    threading.Thread(target=consume, daemon=True).start()
+    with pytest.raises(queue.Empty):
+        ended.get(timeout=0.2)
+    items.close()
+    assert isinstance(ended.get(timeout=5), CallCancelledError)
 
 
 # ---- the life of a client
@@ -260,6 +321,57 @@ def test_an_async_client_leaves_the_loop_free(network: Network, tmp_path: Path) 
         return ticks
 
     assert asyncio.run(calls()) == 20
+
+
+def test_an_async_map_brings_results_while_its_source_has_no_next_item(network: Network) -> None:
+    async def calls() -> list[int]:
+        given: asyncio.Queue[int] = asyncio.Queue()
+        given.put_nowait(1)
+        results: list[int] = []
+
+        async def source() -> AsyncIterator[int]:
+            while True:
+                yield await given.get()
+
+        async with AsyncClient(network.address) as own, asyncio.timeout(10):
+            async for result in own.map("add_one", source()):
+                results.append(result)
+                if result == 4:
+                    return results
+                given.put_nowait(result)  # what is asked next depends on the last answer
+        return results
+
+    assert asyncio.run(calls()) == [2, 3, 4]
+
+
+def test_a_source_that_raises_ends_an_async_map_with_its_error(network: Network) -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    async def calls() -> list[int]:
+        async with AsyncClient(network.address) as own:
+            return [n async for n in own.map("echo", source())]
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        asyncio.run(calls())
+
+
+def test_an_event_loop_that_ended_is_not_kept(network: Network) -> None:
+    own = AsyncClient(network.address)
+
+    async def call() -> weakref.ref[asyncio.AbstractEventLoop]:
+        assert await own.execute("add", 1, 2) == 3
+        return weakref.ref(asyncio.get_running_loop())
+
+    loops = [asyncio.run(call()) for _ in range(3)]
+    asyncio.run(own.close())
+
+    def kept() -> int:
+        gc.collect()
+        return sum(loop() is not None for loop in loops)
+
+    until(lambda: kept() == 0, what="the loops to be freed")
 
 
 def test_event_loops_may_come_and_go_in_one_process(network: Network) -> None:

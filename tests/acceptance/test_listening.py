@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import pytest
 from acceptance.network import Network
-from acceptance.processes import Program, free_port, run
+from acceptance.processes import Program, free_port, run, until
 
-from easyremote import Client, Server
+from easyremote import Client, ComputeNode, Server
 from easyremote.errors import LinkError, ListenError, UsageError
+from easyremote.links.loop import run_in_background
+from easyremote.links.relay import connect
 
 
 def test_a_second_server_on_the_port_fails_and_says_so(network: Network) -> None:
@@ -53,6 +55,28 @@ def test_a_stopped_server_frees_its_port() -> None:
     for _ in range(2):
         with Server(port=port) as server:
             assert server.address == f"127.0.0.1:{port}"
+
+
+def test_a_server_started_again_looks_after_leases_again() -> None:
+    server = Server(port=0, heartbeat_timeout_seconds=0.5)
+    with server, Client(server.address) as client:
+        client.connect()
+    with server:
+        silent = run_in_background(connect(server.address, timeout_seconds=5))
+        assert run_in_background(silent.receive()) is not None, "the challenge"
+        assert run_in_background(silent.receive(), 5) is None, "the end, for never having said hello"
+        run_in_background(silent.close())
+
+
+def test_who_closes_says_goodbye(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "easyremote")
+    with Server(port=0) as server:
+        node = ComputeNode(server.address, node_id="polite")
+        node.serve(blocking=False)
+        assert node.wait_for_connection(10)
+        node.stop()
+        until(lambda: "node polite left" in caplog.text, what="news of its departure")
+        assert "node polite left (left)" in caplog.text
 
 
 def test_unless_told_otherwise_only_this_machine_can_connect(start: Callable[..., Program]) -> None:

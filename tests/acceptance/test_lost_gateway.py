@@ -84,6 +84,49 @@ def test_client_and_node_find_the_gateway_again_by_themselves(own_network: Calla
         assert [record.name for record in client.list_nodes()] == ["a"]
 
 
+def test_the_directory_is_not_shown_as_it_was_while_the_gateway_is_gone(
+    own_network: Callable[..., Network],
+) -> None:
+    own = own_network()
+    own.spawn_node("holder", name="a")
+    with Client(own.address, connect_timeout=0.5) as client:
+        assert [record.name for record in client.list_nodes()] == ["a"]
+        own.gateway.kill()
+
+        def refused() -> bool:
+            try:
+                client.list_nodes()
+            except LinkError:
+                return True
+            return False
+
+        until(refused, within_seconds=5, what="an error instead of an old list")
+
+
+def test_a_call_waits_for_the_link_anew_each_time_it_is_lost(
+    own_network: Callable[..., Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("easyremote.client.engine.DETACHED_SECONDS", 3.0)
+    own = own_network()
+    own.spawn_node("holder", name="a")
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    with Client(own.address, connect_timeout=2.0) as client:
+        assert client.execute("whoami") == "a"
+        own.gateway.kill()
+        time.sleep(0.3)
+        call = client.submit("hold", str(started), str(gate))  # asked for while there is no link
+        own.restart_gateway()
+        until(lambda: marks(started) == 1)
+        time.sleep(0.7)
+        own.gateway.kill()
+        time.sleep(
+            2.2
+        )  # longer than the first loss and the connect timeout leave it, shorter than this loss does
+        own.restart_gateway()
+        gate.touch()
+        assert call.result(15) == "a"
+
+
 def test_a_gateway_that_was_silent_for_longer_than_the_lease_is_found_again(
     own_network: Callable[..., Network],
 ) -> None:

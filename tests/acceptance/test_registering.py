@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from acceptance.network import Network
 from acceptance.processes import free_port, until
 
 from easyremote import Client, ComputeNode
-from easyremote.errors import UnknownFunctionError, UsageError
+from easyremote.errors import NameTakenError, RefusedError, UnknownFunctionError, UsageError
 
 
 @pytest.fixture
@@ -212,3 +214,102 @@ def test_waiting_for_a_gateway_that_is_not_there_ends() -> None:
     node.serve(blocking=False)
     assert node.wait_for_connection(0.3) is False
     node.stop()
+
+
+def test_an_old_time_to_live_keeps_nothing_when_caching_is_switched_off(
+    node: ComputeNode, network: Network
+) -> None:
+    runs: list[int] = []
+    with pytest.warns(FutureWarning, match="enable_caching"):
+        node.register(runs.append, name="count", enable_caching=False, cache_ttl_seconds=60.0)
+    client = serve(node, network)
+    for _ in range(2):
+        client.execute("bench.count", 1)
+    assert runs == [1, 1]
+
+
+def test_a_function_changed_by_many_threads_is_served_as_it_is_registered(
+    node: ComputeNode, network: Network
+) -> None:
+    client = serve(node, network)
+
+    def change() -> None:
+        for _ in range(20):
+            node.register(lambda: 0, name="changing", replace=True)
+            node.unregister("changing")
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    node.register(lambda: 42, name="changing", replace=True)
+
+    def served() -> bool:
+        try:
+            return client.execute("bench.changing") == 42
+        except (UnknownFunctionError, RefusedError):
+            return False
+
+    until(served, what="the function")
+
+
+# ---- names
+
+
+def test_a_name_that_is_taken_is_told_to_who_waits_for_the_connection(
+    node: ComputeNode, network: Network, tmp_path: Path
+) -> None:
+    serve(node, network)
+    other = ComputeNode(network.address, "bench", home=tmp_path)
+    for _ in range(2):
+        thread = other.serve(blocking=False)
+        with pytest.raises(NameTakenError, match="bench"):
+            other.wait_for_connection(10)
+        assert thread is not None
+        thread.join(5)
+        assert not thread.is_alive()
+    assert node.is_connected
+
+
+def test_nodes_named_after_their_machine_keep_their_names_through_a_restart_of_the_gateway(
+    own_network: Callable[..., Network],
+) -> None:
+    own = own_network()
+    nodes = [ComputeNode(own.address) for _ in range(2)]
+    try:
+        for each in nodes:
+            each.serve(blocking=False)
+            assert each.wait_for_connection(10)
+        names = [each.name for each in nodes]
+        assert len(set(names)) == 2
+        for _ in range(3):
+            own.gateway.kill()
+            until(lambda: not any(each.is_connected for each in nodes))
+            own.restart_gateway()
+            until(lambda: all(each.is_connected for each in nodes))
+            assert [each.name for each in nodes] == names
+    finally:
+        for each in nodes:
+            each.stop(0)
+
+
+# ---- stopping
+
+
+def test_a_node_cannot_be_stopped_from_its_own_loop_but_by_a_thread(
+    node: ComputeNode, network: Network
+) -> None:
+    @node.register
+    async def stop_here() -> None:
+        node.stop()
+
+    @node.register
+    async def stop_soon() -> None:
+        threading.Thread(target=node.stop).start()
+
+    client = serve(node, network)
+    with pytest.raises(ValueError, match="Thread"):
+        client.execute("bench.stop_here", timeout=5)
+    assert client.execute("bench.stop_soon", timeout=5) is None
+    network.wait_for_departure("bench")

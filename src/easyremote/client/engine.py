@@ -35,7 +35,7 @@ from easyremote.protocol.effects import (
     Turned,
     Value,
 )
-from easyremote.protocol.events import CallCancelled, CallRequested, Event, ItemsTaken
+from easyremote.protocol.events import CallCancelled, CallRequested, Event, ItemsTaken, Woken
 from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
 from easyremote.wire.limits import BUNDLE_MESSAGES
@@ -227,7 +227,8 @@ class Engine:
             self._settle_all(effect.error)
         elif isinstance(effect, Detached):
             emit("link lost", detail=effect.reason)
-            self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
+            if not self._closed:
+                self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
         elif isinstance(effect, Attached):
             emit("link up", detail=self.gateway)
             self._stop_giving_up()
@@ -290,5 +291,6 @@ class Engine:
             await self._driver.flush(0.2)
             self._driver.let_go()
             self._device.attachment.leave()
+            self._driver.post(Woken())  # so that it is sent
             await self._driver.flush(0.1)
         await self._driver.close()

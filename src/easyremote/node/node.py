@@ -29,7 +29,7 @@ from easyremote.node.registry import Entry, Registry
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import card_transcript
 from easyremote.protocol.effects import Attached, Detached, Effect, Grant, Notice, Start, Stop, Turned
-from easyremote.protocol.events import CardChanged, DrainStarted, Offer, Offered, Withdrawn
+from easyremote.protocol.events import CardChanged, DrainStarted, Offer, Offered, Withdrawn, Woken
 from easyremote.protocol.worker import CALLS_MAX
 from easyremote.trace import announce, emit, log, watched
 from easyremote.trust.handshake import Prekeys
@@ -358,6 +358,7 @@ class _Running:
             await self._driver.flush(1.0)
             self._driver.let_go()
             self._device.attachment.leave()
+            self._driver.post(Woken())  # so that it is sent
             await self._driver.flush(0.2)
         await self._driver.close()
 

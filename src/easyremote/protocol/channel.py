@@ -300,6 +300,7 @@ class Channel:
         if bundle.ack > self._acked:
             self._acknowledge(bundle.ack, now)
         if sealed.space != ORDERED:
+            self._reckon()
             return []
         if sealed.bulk is not None:
             self._bulk_unacked += len(sealed.bulk)
@@ -368,7 +369,6 @@ class Channel:
         self._resend_at = now + RESEND_SECONDS if retained else NEVER
         if retained and ack < self._recover_until:
             self._resend.append(retained[0])
-        self._reckon()
 
     # ---- breakage
 

@@ -110,12 +110,13 @@ class Router:
     def handle(self, event: RouterEvent, now: float) -> list[RouterEffect]:
         """Take one event; return what must be done about it."""
         effects: list[RouterEffect] = []
+        if isinstance(event, GatewayPacketReceived):
+            attached = self.table.by_link.get(event.link)
+            if attached is not None:
+                attached.heard_at = now
+                self._packet(attached, event.frames, effects)
+            return effects
         match event:
-            case GatewayPacketReceived(link=link, frames=frames):
-                attached = self.table.by_link.get(link)
-                if attached is not None:
-                    attached.heard_at = now
-                    self._packet(attached, frames, effects)
             case GatewayLinkOpened(link=link, nonce=nonce):
                 self.table.by_link[link] = Attached(link, nonce, now)
                 self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)

@@ -217,11 +217,18 @@ def read_sealed(data: bytes | memoryview) -> Sealed:
     Raises:
         RemoteProtocolError: The bytes are not a sealed frame.
     """
+    end = len(data)
+    if end > 12 and data[0] == _SESSION and data[9] == _COUNTER:  # as most are: session, counter, bundle
+        counter, position = read_varint(data, 10)
+        if position < end and data[position] == _BUNDLE:
+            length, position = read_varint(data, position + 1)
+            if position + length == end:
+                return Sealed(int.from_bytes(data[1:9], "little"), counter, 0, data[position:])
     session = counter = space = 0
     bundle: bytes | memoryview = b""
     bulk: bytes | memoryview | None = None
     handshake: bytes | None = None
-    position, end = 0, len(data)
+    position = 0
     while position < end:
         tag, position = read_varint(data, position)
         kind = tag & 7

@@ -22,6 +22,7 @@ COPY_BYTES = 4096
 
 _PACKET_FRAMES, _FRAME_CARRY, _CARRY_PEER, _CARRY_BODY = b"\x0a", b"\x52", b"\x0a", b"\x12"
 _PEER = _CARRY_PEER + bytes([ENDPOINT_BYTES])
+_LEAST_CARRY_BYTES = 8 + ENDPOINT_BYTES
 _LAST_KIND = 14
 """The highest field number of a kind of frame; fields after it belong to a later version."""
 
@@ -43,6 +44,8 @@ def varint(number: int) -> bytes:
     """A non-negative number as a protobuf varint."""
     if number < 0x80:
         return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
@@ -61,7 +64,11 @@ def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
         byte = data[position]
         if byte < 0x80:
             return byte, position + 1
-        number, shift = byte & 0x7F, 7
+        number, position = byte & 0x7F, position + 1
+        byte = data[position]
+        if byte < 0x80:
+            return number | byte << 7, position + 1
+        number, shift = number | (byte & 0x7F) << 7, 14
         while True:
             position += 1
             byte = data[position]
@@ -114,8 +121,13 @@ def walk(packet: bytes) -> list[Carry | Control]:
     Raises:
         RemoteProtocolError: The bytes are not a packet.
     """
+    end = len(packet)
+    if end > _LEAST_CARRY_BYTES and packet[0] == 0x0A:
+        single = _read_single(packet, end)
+        if single is not None:
+            return [single]
     frames: list[Carry | Control] = []
-    position, end = 0, len(packet)
+    position = 0
     while position < end:
         tag, position = read_varint(packet, position)
         if tag != 0x0A:
@@ -132,6 +144,23 @@ def walk(packet: bytes) -> list[Carry | Control]:
                 continue
         frames.append(_read_frame(packet, start, position))
     return frames
+
+
+def _read_single(packet: bytes, end: int) -> Carry | None:
+    """The carried frame that is the whole packet, written as ``carry`` writes it; most packets are that."""
+    length, position = read_varint(packet, 1)
+    if position + length != end or packet[position] != 0x52:
+        return None
+    length, peer = read_varint(packet, position + 1)
+    body = peer + len(_PEER) + ENDPOINT_BYTES
+    if peer + length != end or body >= end or packet[peer : peer + 2] != _PEER or packet[body] != 0x12:
+        return None
+    length, start = read_varint(packet, body + 1)
+    if start + length != end:
+        return None
+    return Carry(
+        packet[peer + 2 : body], packet[start:] if length <= COPY_BYTES else memoryview(packet)[start:]
+    )
 
 
 def _read_frame(packet: bytes, start: int, end: int) -> Carry | Control:
