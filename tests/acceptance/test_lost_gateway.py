@@ -12,7 +12,7 @@ from acceptance.network import Network
 from acceptance.processes import free_port, run, until
 from acceptance.programs.files import marks
 
-from easyremote import Client
+from easyremote import Client, Server
 from easyremote.errors import EasyRemoteError, LinkError
 
 
@@ -125,6 +125,27 @@ def test_a_call_waits_for_the_link_anew_each_time_it_is_lost(
         own.restart_gateway()
         gate.touch()
         assert call.result(15) == "a"
+
+
+def test_a_client_that_was_turned_away_works_once_the_gateway_welcomes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    with monkeypatch.context() as patch, Server(port=port):
+        patch.setattr("easyremote.protocol.router.VERSION", "9")
+        client = Client(f"127.0.0.1:{port}", connect_timeout=1.0)
+        with pytest.raises(LinkError, match="version 9"):
+            client.list_nodes()
+
+    def welcomed() -> bool:
+        try:
+            return client.list_nodes() == []
+        except LinkError:
+            return False
+
+    with Server(port=port):
+        until(welcomed, within_seconds=15, what="the repaired gateway's welcome")
+        client.close()
 
 
 def test_a_gateway_that_was_silent_for_longer_than_the_lease_is_found_again(

@@ -231,6 +231,7 @@ class Engine:
                 self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
         elif isinstance(effect, Attached):
             emit("link up", detail=self.gateway)
+            self._fatal = None  # whoever turned us away before does so no longer
             self._stop_giving_up()
         elif isinstance(effect, Notice) and watched():
             emit(effect.name, call_text(effect.call) if effect.call else "", effect.detail)
