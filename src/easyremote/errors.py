@@ -38,6 +38,7 @@ A class's docstring opens with its default message.
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -218,6 +219,10 @@ class RemoteError(CallError):
     remote_message: str = ""
     remote_traceback: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by what it says, because its class is made on the spot."""
+        return _rebuild, (type(self).__name__.removeprefix("Remote"), self.args, self.__dict__)
+
     def __str__(self) -> str:
         """The remote message, then where it happened."""
         where = f"in {self.function!r} on node {self.node!r}, call {self.call_id}"
@@ -230,6 +235,8 @@ _classes: dict[str, type[RemoteError]] = {}
 
 def _remote_class(builtin: str) -> type[RemoteError]:
     """The class that is both RemoteError and the builtin exception of that name, if there is one."""
+    if builtin in ("StopIteration", "StopAsyncIteration"):
+        builtin = "RuntimeError"  # raised here, they would end the caller's loops without a word (PEP 479)
     known = _classes.get(builtin)
     if known is not None:
         return known
@@ -245,6 +252,12 @@ def _remote_class(builtin: str) -> type[RemoteError]:
         _classes[builtin] = made
         return made
     return RemoteError
+
+
+def _rebuild(builtin: str, args: tuple[Any, ...], fields: dict[str, Any]) -> RemoteError:
+    error = _remote_class(builtin)(*args)
+    error.__dict__.update(fields)
+    return error
 
 
 def remote_error(

@@ -51,7 +51,10 @@ def watched() -> bool:
 def emit(name: str, call_id: str = "", detail: str = "") -> None:
     """Tell those who listen."""
     for listener in list(_listeners):
-        listener(TraceEvent(name, call_id, detail))
+        try:
+            listener(TraceEvent(name, call_id, detail))
+        except Exception:
+            log.exception("a trace listener failed on %r", name)
 
 
 def announce(*, verbose: bool = False) -> None:

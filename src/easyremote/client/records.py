@@ -77,6 +77,10 @@ class NodeRecord(msgspec.Struct, frozen=True):
             return getattr(self, key)
         raise KeyError(key)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether ``record[key]`` has an answer."""
+        return key in self.keys()
+
     def get(self, key: str, default: Any = None) -> Any:
         """A field by name, or ``default``."""
         try:

@@ -46,13 +46,30 @@ def background_loop() -> asyncio.AbstractEventLoop:
         return _background[1]
 
 
+def _on(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
 
 
 def run_in_background(coroutine: Coroutine[Any, Any, T], timeout_seconds: float | None = None) -> T:
-    """Run a coroutine on the background loop and wait for what it returns."""
+    """Run a coroutine on the background loop and wait for what it returns.
+
+    Raises:
+        UsageError: This is that loop: waiting here would wait for ever.
+    """
+    if _on(background_loop()):
+        coroutine.close()
+        raise UsageError(
+            "this cannot be waited for on EasyRemote's own loop, where `async def` functions of a node run; "
+            "call it from a thread: await asyncio.to_thread(…)"
+        )
     future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
     try:
         return future.result(timeout_seconds)

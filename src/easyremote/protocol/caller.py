@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 from msgspec import Raw, structs
 
-from easyremote.errors import EasyRemoteError, HandshakeError, NodeLostError, ValueTooLargeError
+from easyremote.errors import (
+    EasyRemoteError,
+    HandshakeError,
+    NodeLostError,
+    RemoteProtocolError,
+    ValueTooLargeError,
+)
 from easyremote.protocol.call import (
     ATTEMPTS_MAX,
     Awaited,
@@ -239,6 +245,10 @@ class Caller:
         if isinstance(message, Item):
             return self._take_item(call, channel, message)
         if isinstance(message, End):
+            if not call.request.stream:
+                return self._fault(
+                    call, RemoteProtocolError(f"{call.node_name!r} ended a stream nobody asked for")
+                )
             call.ended = True
             return [] if call.stream else self._finish(call, now)
         if isinstance(message, Fault):

@@ -70,7 +70,8 @@ class Directory:
         self.wake_at = NEVER
 
     def __iter__(self) -> Iterator[NodeView]:
-        return iter(view for view in self.nodes.values() if view.present)
+        # A copy: programs look from their own threads while the loop changes it.
+        return iter([view for view in list(self.nodes.values()) if view.present])
 
     def named(self, name: str) -> NodeView | None:
         """The node of this name, present or missing."""
@@ -87,7 +88,7 @@ class Directory:
 
     def missing_offers(self, function: str) -> bool:
         """Whether a node that may come back offers this function."""
-        return any(not view.present and function in view.functions for view in self.nodes.values())
+        return any(not view.present and function in view.functions for view in list(self.nodes.values()))
 
     def function_names(self) -> set[str]:
         """Every function some present node lists."""
@@ -144,6 +145,8 @@ class Directory:
         if view is None:
             view = self.nodes[card.endpoint] = NodeView(card, presence.load)
         else:
+            if self._by_name.get(view.card.name) is view:
+                del self._by_name[view.card.name]  # it may have come back under another
             view.update(card, presence.load)
         view.missing_until = NEVER
         self._by_name[card.name] = view
