@@ -62,20 +62,12 @@ class Driver:
 
     def post(self, event: Event) -> None:
         """Give the machine an event; on the loop's thread."""
-        effects = self._machine.handle(event, self._loop.time())
+        now = self._loop.time()
+        effects = self._machine.handle(event, now)
         if effects:
             self._do(effects)
-        self._something_to_send.set()
-        self._set_timer()
-
-    def post_all(self, events: Sequence[Event]) -> None:
-        """Give the machine several events, in order; on the loop's thread."""
-        now = self._loop.time()
-        for event in events:
-            effects = self._machine.handle(event, now)
-            if effects:
-                self._do(effects)
-        self._something_to_send.set()
+        if self._machine.ready(now):
+            self._something_to_send.set()
         self._set_timer()
 
     async def flush(self, timeout_seconds: float) -> bool:

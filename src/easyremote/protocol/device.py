@@ -296,6 +296,11 @@ class Device:
 
     # ---- what goes over the link
 
+    def ready(self, now: float) -> bool:
+        """Whether ``pull`` would give something."""
+        attachment = self.attachment
+        return bool(attachment.outgoing) or (attachment.attached and self.sessions.ready(now))
+
     def pull(self, now: float) -> list[Pieces]:
         """The frames for the next packet: control first, then sealed ones up to a packet's size."""
         frames, self.attachment.outgoing = self.attachment.outgoing, []

@@ -30,5 +30,8 @@ class Machine(Protocol):
     def handle(self, event: Event, now: float) -> Sequence[Effect]:
         """Take one event; return what must be done about it."""
 
+    def ready(self, now: float) -> bool:
+        """Whether ``pull`` would give something."""
+
     def pull(self, now: float) -> list[Pieces]:
         """The frames to put into the next packet; empty when there is nothing to send."""

@@ -133,6 +133,10 @@ class Sessions:
             if now - channel.heard_at > limit and channel.session.id not in busy:
                 self.close(channel)
 
+    def ready(self, now: float) -> bool:
+        """Whether ``pull`` would give something."""
+        return bool(self._resets) or any(channel.ready(now) for channel in self._active)
+
     def pull(self, now: float, load: int, budget: int) -> list[tuple[bytes, Pieces]]:
         """Frames to send now, each with its peer."""
         frames: list[tuple[bytes, Pieces]] = self._resets
