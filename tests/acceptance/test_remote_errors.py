@@ -51,13 +51,21 @@ def test_each_call_id_is_its_own(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [ZeroDivisionError, KeyError, TypeError, PermissionError, TimeoutError, StopIteration, MemoryError],
+    [ZeroDivisionError, KeyError, TypeError, PermissionError, TimeoutError, MemoryError],
 )
 def test_other_builtin_errors_are_caught_by_their_own_class(client: Client, kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         client.execute("fail", kind.__name__, "what happened")
     assert isinstance(caught.value, RemoteError)
     assert "what happened" in caught.value.remote_message
+
+
+def test_a_remote_stop_iteration_is_a_runtime_error_and_ends_no_loop_here(client: Client) -> None:
+    with pytest.raises(RuntimeError, match="what happened") as caught:
+        list(client.stream("fail", "StopIteration", "what happened"))
+    assert isinstance(caught.value, RemoteError)
+    assert caught.value.type_name == "StopIteration"
+    assert not isinstance(caught.value, StopIteration)
 
 
 def test_an_error_class_of_the_users_own_is_a_remote_error_with_its_name(client: Client) -> None:
