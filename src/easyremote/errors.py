@@ -7,6 +7,11 @@
     ├── TrustError                 who you are, what you may do
     │   ├── IdentityError          a key file is missing, broken or readable by others
     │   ├── SignatureError         a signature does not fit
+    │   ├── CertificateError       the gateway is not the one that is known here
+    │   ├── MembershipError        this device does not belong to the network, or no longer
+    │   ├── InviteError            an invite does not open the door
+    │   ├── GrantError             a grant is malformed, or does not reach so far
+    │   ├── RevocationError        a list of revocations does not count
     │   └── SealError              a sealed frame does not open
     │       ├── HandshakeError     two devices could not agree on keys
     │       └── ReplayError        a frame arrived a second time
@@ -28,7 +33,8 @@
         ├── CallCancelledError
         ├── NodeLostError
         ├── RefusedError           the node declined before running anything
-        │   └── BusyError
+        │   ├── BusyError
+        │   └── NotAllowedError    this device may not call that function there
         └── RemoteError            the function itself raised; also the builtin it raised
 
 Local and remote fault are different errors: only ``RemoteError`` comes from user code on a node.
@@ -46,21 +52,27 @@ __all__ = [
     "CallCancelledError",
     "CallError",
     "CallTimeoutError",
+    "CertificateError",
     "DecodeError",
     "EasyRemoteError",
     "EncodeError",
     "EncodingError",
+    "GrantError",
     "HandshakeError",
     "IdentityError",
+    "InviteError",
     "LinkError",
     "ListenError",
+    "MembershipError",
     "NameTakenError",
     "NoCandidateError",
     "NodeLostError",
+    "NotAllowedError",
     "RefusedError",
     "RemoteError",
     "RemoteProtocolError",
     "ReplayError",
+    "RevocationError",
     "ScheduleError",
     "SealError",
     "SignatureError",
@@ -94,6 +106,26 @@ class IdentityError(TrustError):
 
 class SignatureError(TrustError):
     """A signature does not fit what it signs."""
+
+
+class CertificateError(TrustError):
+    """The gateway at this address is not the one that is known here."""
+
+
+class MembershipError(TrustError):
+    """This device does not belong to the network, or no longer does."""
+
+
+class InviteError(TrustError):
+    """The invite does not open the door."""
+
+
+class GrantError(TrustError):
+    """The grant is malformed, or does not reach so far."""
+
+
+class RevocationError(TrustError):
+    """The list of revocations does not count."""
 
 
 class SealError(TrustError):
@@ -201,6 +233,10 @@ class RefusedError(CallError):
 
 class BusyError(RefusedError):
     """Every node that could take the call is full."""
+
+
+class NotAllowedError(RefusedError, PermissionError):
+    """The node does not let this device call that function."""
 
 
 class RemoteError(CallError):

@@ -124,6 +124,8 @@ class Client(Face):
         timeout: float | None = None,
         policy: str = "prequal",
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
+        invite: str | None = None,
+        grants: Iterable[str] = (),
         home: Path | None = None,
         connection_timeout_ms: float | None = None,
         request_timeout_ms: float | None = None,
@@ -141,6 +143,8 @@ class Client(Face):
             timeout=timeout if request_timeout_ms is None else request_timeout_ms / 1000,
             policy=policy,
             max_value_bytes=max_value_bytes,
+            invite=invite,
+            grants=grants,
             home=home,
         )
 

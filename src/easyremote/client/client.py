@@ -98,6 +98,9 @@ class AsyncClient(Face):
         timeout: Seconds a call may take unless it says otherwise; None for no limit.
         policy: Which node is chosen where several offer a function.
         max_value_bytes: The largest result this client takes.
+        invite: A line from ``easynet invite``, if this device has not joined the network yet; default
+            ``EASYREMOTE_INVITE``.
+        grants: Lines from ``easynet grant``, besides those this device has joined with.
         home: Where this device's key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
 
     Raises:

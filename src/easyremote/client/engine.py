@@ -11,14 +11,19 @@ import asyncio
 import itertools
 import os
 import random
+import socket
+import time
 from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError
+import msgspec
+
+from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
 from easyremote.links.driver import Driver
+from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
-from easyremote.links.relay import connect
+from easyremote.links.relay import unreachable
 from easyremote.protocol.call import call_text
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import Directory
@@ -31,11 +36,22 @@ from easyremote.protocol.effects import (
     Faulted,
     Finished,
     Notice,
+    OperationDone,
+    Renewed,
+    RevocationsChanged,
     Synced,
     Turned,
     Value,
 )
-from easyremote.protocol.events import CallCancelled, CallRequested, Event, ItemsTaken, Woken
+from easyremote.protocol.events import (
+    CallCancelled,
+    CallRequested,
+    Event,
+    ItemsTaken,
+    Joined,
+    OperationRequested,
+    Woken,
+)
 from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
 from easyremote.wire.limits import BUNDLE_MESSAGES
@@ -58,7 +74,14 @@ class Engine:
     """Makes calls and tells those who wait."""
 
     def __init__(
-        self, gateway: str, *, connect_timeout: float, max_value_bytes: int, home: Path | None = None
+        self,
+        gateway: str,
+        *,
+        connect_timeout: float,
+        max_value_bytes: int,
+        home: Path | None = None,
+        invite: str | None = None,
+        grants: tuple[bytes, ...] = (),
     ) -> None:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
@@ -75,7 +98,13 @@ class Engine:
         self._connecting: dict[int, asyncio.TimerHandle] = {}  # calls asked for without a link give up then
         self._detached: asyncio.TimerHandle | None = None
         self._synced = asyncio.Event()
-        identity = Keyring(home).identity(os.urandom(32))
+        keyring = Keyring(home)
+        identity = keyring.identity(os.urandom(32))
+        self._entrance = Entrance(
+            gateway, identity, keyring, invite=invite, name=socket.gethostname().split(".")[0], role="client"
+        )
+        self._grants = grants
+        self._operations: dict[int, asyncio.Future[bytes]] = {}
         self._device = Device(
             identity,
             identity.device + os.urandom(8),
@@ -84,12 +113,34 @@ class Engine:
             entropy=os.urandom,
             dice=random.random,
             max_value_bytes=max_value_bytes,
+            clock=time.time,
         )
         self._driver = Driver(self._device, self._connect, self._perform)
         self._driver.start()
 
     async def _connect(self) -> Link:
-        return await connect(self.gateway, timeout_seconds=self._connect_timeout)
+        return await self._entrance.connect(self._connect_timeout, self._joined)
+
+    def _joined(self, joined: Joined) -> None:
+        self._driver.post(msgspec.structs.replace(joined, grants=(*self._grants, *joined.grants)))
+
+    async def operate(self, request: bytes) -> bytes:
+        """Ask something of the gateway, as an operator; on the engine's loop.
+
+        Raises:
+            MembershipError: The gateway did not do it; the message says why.
+            LinkError: The gateway does not answer.
+        """
+        await self.ready()
+        number = self.number()
+        waiting = self._operations[number] = self.loop.create_future()
+        self._post(OperationRequested(number, request))
+        try:
+            return await asyncio.wait_for(waiting, self._connect_timeout)
+        except TimeoutError:
+            raise self._unreachable() from None
+        finally:
+            del self._operations[number]
 
     # ---- requests
 
@@ -221,6 +272,17 @@ class Engine:
             self._settle(effect.call, None, effect.error)
         elif isinstance(effect, Synced):
             self._synced.set()
+        elif isinstance(effect, Renewed):
+            self._entrance.keep_credential(effect.credential)
+        elif isinstance(effect, RevocationsChanged):
+            self._entrance.keep_revocations(effect.revocations)
+        elif isinstance(effect, OperationDone):
+            waiting = self._operations.get(effect.number)
+            if waiting is not None and not waiting.done():
+                if effect.error:
+                    waiting.set_exception(MembershipError(effect.error))
+                else:
+                    waiting.set_result(effect.reply)
         elif isinstance(effect, Turned):
             self._fatal = effect.error
             self._synced.set()
@@ -273,10 +335,7 @@ class Engine:
             self._settle(number, None, error)
 
     def _unreachable(self) -> LinkError:
-        return LinkError(
-            f"no gateway answers at {self.gateway} (tried for {self._connect_timeout:g} s). Is it running? "
-            "Start one with `easynet gateway`, or run `easynet doctor` to see what is wrong"
-        )
+        return unreachable(self.gateway, self._connect_timeout)
 
     async def close(self) -> None:
         """Settle what is open as cancelled, say goodbye, drop the link."""

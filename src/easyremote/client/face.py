@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from easyremote.client.engine import Engine
 from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
 from easyremote.links.loop import background_loop, run_in_background
+from easyremote.trust.grant import read_grant
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -24,10 +26,10 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 class Connection:
     """One engine, opened on first use; a client and its variants with other options share it."""
 
-    def __init__(self, gateway: str, connect_timeout: float, max_value_bytes: int, home: Path | None) -> None:
+    def __init__(self, gateway: str, make: Callable[[], Engine]) -> None:
         self.gateway = gateway
         self.closed = False
-        self._settings = (connect_timeout, max_value_bytes, home)
+        self._make = make
         self._engine: Engine | None = None
         self._pid = 0
 
@@ -43,20 +45,12 @@ class Connection:
         return self._engine
 
     def _open(self) -> None:
-        connect_timeout, max_value_bytes, home = self._settings
-
         async def make() -> None:
             if self._engine is None or self._pid != os.getpid():
-                self._engine = Engine(
-                    self.gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
-                )
-                self._pid = os.getpid()
+                self._engine, self._pid = self._make(), os.getpid()
 
         if _running_loop() is background_loop():  # an `async def` function of a node, calling another
-            self._engine = Engine(
-                self.gateway, connect_timeout=connect_timeout, max_value_bytes=max_value_bytes, home=home
-            )
-            self._pid = os.getpid()
+            self._engine, self._pid = self._make(), os.getpid()
         else:
             run_in_background(make())
 
@@ -73,6 +67,35 @@ class Connection:
             asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
 
 
+def new_connection(
+    gateway: str,
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+    max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
+    invite: str | None = None,
+    grants: Iterable[str] = (),
+    home: Path | None = None,
+) -> Connection:
+    """A connection that opens its engine with these options.
+
+    Raises:
+        GrantError: One of the lines is not a grant.
+    """
+    given = tuple(read_grant(line) for line in grants)
+
+    def make() -> Engine:
+        return Engine(
+            gateway,
+            connect_timeout=connect_timeout,
+            max_value_bytes=max_value_bytes,
+            home=home,
+            invite=invite,
+            grants=given,
+        )
+
+    return Connection(gateway, make)
+
+
 class Face:
     """The part of a client that does not depend on how it waits."""
 
@@ -84,13 +107,22 @@ class Face:
         timeout: float | None = None,
         policy: str = "prequal",
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
+        invite: str | None = None,
+        grants: Iterable[str] = (),
         home: Path | None = None,
     ) -> None:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
         if not connect_timeout > 0:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
         self._options = Options().changed({"timeout": timeout, "policy": policy})
-        self._connection = Connection(gateway, connect_timeout, max_value_bytes, home)
+        self._connection = new_connection(
+            gateway,
+            connect_timeout=connect_timeout,
+            max_value_bytes=max_value_bytes,
+            invite=invite,
+            grants=grants,
+            home=home,
+        )
 
     @property
     def gateway_address(self) -> str:

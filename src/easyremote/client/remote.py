@@ -20,11 +20,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from easyremote.client.asking import Options
 from easyremote.client.blocking import Client
 from easyremote.client.client import AsyncClient
-from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection
+from easyremote.client.face import Connection, new_connection
 from easyremote.client.mapping import MAP_IN_FLIGHT
 from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
-from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +38,7 @@ def shared_connection(gateway: str | None = None) -> Connection:
     with _lock:
         connection = _connections.get((os.getpid(), address))
         if connection is None:
-            connection = Connection(address, CONNECT_TIMEOUT_SECONDS, CLIENT_MAX_VALUE_BYTES, None)
+            connection = new_connection(address)
             _connections[os.getpid(), address] = connection
         return connection
 

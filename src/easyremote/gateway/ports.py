@@ -13,7 +13,7 @@ from collections import deque
 from easyremote.errors import LinkError
 from easyremote.links.link import Link
 from easyremote.wire.frame import Pieces, join
-from easyremote.wire.limits import LINK_QUEUE_BYTES, MAX_PACKET_BYTES
+from easyremote.wire.limits import MAX_PACKET_BYTES
 
 SPACING_SECONDS = 0.0005
 SPACING_FRAMES = 4
@@ -21,26 +21,38 @@ WRITE_OUT_SECONDS = 5.0
 """How long a link that is to be closed may take to write what is queued."""
 
 
+class Backlog:
+    """What waits to be written to all links together."""
+
+    __slots__ = ("bytes", "per_connection")
+
+    def __init__(self, per_connection: int) -> None:
+        self.bytes = 0
+        self.per_connection = per_connection
+
+
 class Port:
     """One link and what waits to be written to it."""
 
     __slots__ = (
+        "_backlog",
         "_closing",
         "_ending",
         "_limit",
         "_link",
         "_queue",
-        "_queued_bytes",
         "_something",
         "_writer",
         "number",
+        "queued_bytes",
     )
 
-    def __init__(self, number: int, link: Link) -> None:
+    def __init__(self, number: int, link: Link, backlog: Backlog) -> None:
         self.number = number
+        self._backlog = backlog
         self._link = link
         self._queue: deque[Pieces] = deque()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._something = asyncio.Event()
         self._closing = False
         self._ending: asyncio.Task[None] | None = None
@@ -51,10 +63,12 @@ class Port:
         """Queue a frame; False if the queue is too long, and the link ought to be closed."""
         if self._closing:
             return True
+        size = sum(map(len, frame))
         self._queue.append(frame)
-        self._queued_bytes += sum(map(len, frame))
+        self.queued_bytes += size
+        self._backlog.bytes += size
         self._something.set()
-        return self._queued_bytes <= LINK_QUEUE_BYTES
+        return self.queued_bytes <= self._backlog.per_connection
 
     def close_when_written(self) -> None:
         """Write what is queued, then end the link."""
@@ -66,16 +80,21 @@ class Port:
     def close_at_once(self) -> None:
         """End the link, also in the middle of a write; what is queued is thrown away."""
         self._closing = True
-        self._queue.clear()
-        self._queued_bytes = 0
+        self._empty()
         self._ending = asyncio.get_running_loop().create_task(self._link.close())
 
     async def drop(self) -> None:
         """The link is over: stop writing."""
         if self._limit is not None:
             self._limit.cancel()
+        self._empty()
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
+
+    def _empty(self) -> None:
+        self._queue.clear()
+        self._backlog.bytes -= self.queued_bytes
+        self.queued_bytes = 0
 
     async def _write(self) -> None:
         queue, something = self._queue, self._something
@@ -93,7 +112,8 @@ class Port:
                 frame = queue.popleft()
                 frames.append(frame)
                 size += sum(map(len, frame))
-            self._queued_bytes -= size
+            self.queued_bytes -= size
+            self._backlog.bytes -= size
             try:
                 await self._link.send(join(frames))
             except LinkError:

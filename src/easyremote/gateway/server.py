@@ -7,22 +7,30 @@ import itertools
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from easyremote.errors import ListenError, RemoteProtocolError, UsageError
-from easyremote.gateway.ports import Port
+from easyremote.gateway.office import Office
+from easyremote.gateway.ports import Backlog, Port
 from easyremote.gateway.views import GatewayView, view_of
+from easyremote.links.address import check_address
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link, Listener
 from easyremote.links.loop import background_loop, run_in_background
-from easyremote.links.relay import listen
+from easyremote.links.relay import listen, peer_address
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
 from easyremote.protocol.router import (
+    Admit,
     Close,
     GatewayLinkClosed,
     GatewayLinkOpened,
     GatewayPacketReceived,
     GatewayWoken,
+    Operation,
+    Pause,
+    Renew,
     Report,
     Router,
     RouterEvent,
@@ -58,12 +66,22 @@ class Server:
 
         Server(port=8080).start()
 
+    On its first start it makes a network, whose members alone get in: every process of this user on this machine
+    at once, other devices with an invite (``easynet invite``).
+
     Args:
         port: The TCP port; 0 lets the system choose one, see ``address``.
-        host: The address to listen on. Until devices need credentials to join, this machine only.
+        host: The address to listen on; default what ``EASYREMOTE_HOST`` says, else all interfaces.
         heartbeat_timeout_seconds: The lease: a device silent for so long is taken for gone.
+        open: Whether anyone may join the network. Nodes still decide whom they serve: there, functions are
+            for their owner's devices unless registered with ``allow=``.
+        certificate: A PEM file with a certificate that a public authority vouches for; default one of the
+            gateway's own making, which devices know by its fingerprint.
+        key: The PEM file with the certificate's key.
+        addresses: How devices elsewhere reach the gateway, for invites; default this machine's addresses.
+        limits: What one address and one device may take; see ``protocol.limits.Limits``.
         log_level: ``"info"``, or ``"debug"`` to see more.
-        home: Where the gateway's own key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
+        home: Where the network's keys and its devices are kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
         **old_options: Options of version 2.0.2, ignored with a warning.
     """
 
@@ -72,7 +90,12 @@ class Server:
         port: int = 8080,
         heartbeat_timeout_seconds: float = LEASE_SECONDS,
         *,
-        host: str = "127.0.0.1",
+        host: str | None = None,
+        open: bool = False,
+        certificate: Path | str | None = None,
+        key: Path | str | None = None,
+        addresses: Sequence[str] = (),
+        limits: Limits = DEFAULT_LIMITS,
         log_level: str = "info",
         home: Path | None = None,
         **old_options: object,
@@ -85,13 +108,25 @@ class Server:
             raise UsageError(f"a port is a number from 0 to 65535, not {port!r}")
         if heartbeat_timeout_seconds <= 0:
             raise UsageError(f"heartbeat_timeout_seconds must be above 0, not {heartbeat_timeout_seconds!r}")
-        self._host, self._port = host, port
+        if (certificate is None) != (key is None):
+            raise UsageError(
+                "a certificate comes with its key: Server(certificate='gateway.pem', key='gateway.key')"
+            )
+        self._host = os.environ.get("EASYREMOTE_HOST", "") if host is None else host
+        self._port = port
         self._lease_seconds = float(heartbeat_timeout_seconds)
+        self._open_to_all = open
+        self._files = (Path(certificate), Path(key)) if certificate is not None and key is not None else None
+        self._addresses = [check_address(one) for one in addresses]
+        self._limits = limits
         self._verbose = log_level.lower() == "debug"
         self._home = home
         self._links = itertools.count(1)
         self._ports: dict[int, Port] = {}
+        self._pauses: dict[int, float] = {}
+        self._backlog = Backlog(limits.queue_bytes_per_connection)
         self._router: Router | None = None
+        self._office: Office | None = None
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
@@ -167,16 +202,37 @@ class Server:
     def _open(self) -> None:
         if self._listener is not None:
             raise UsageError("the server is already started")
-        identity = Keyring(self._home).identity(os.urandom(32))
-        self._router = Router(identity.device, lease_seconds=self._lease_seconds)
+        office = self._office = Office(
+            Keyring(self._home),
+            open_to_all=self._open_to_all,
+            files=self._files,
+            addresses=self._addresses,
+            limits=self._limits,
+        )
+        self._router = Router(
+            office.gateway,
+            lease_seconds=self._lease_seconds,
+            limits=self._limits,
+            revocations=office.revocations,
+        )
         try:
-            run_in_background(self._listen())
+            run_in_background(self._listen(office))
         except ListenError:
             self._stopped.set()
+            office.close()
             raise
 
-    async def _listen(self) -> None:
-        self._listener = await listen(self._host, self._port, self._serve)
+    async def _listen(self, office: Office) -> None:
+        certificate = office.certificate
+        self._listener = await listen(
+            self._host,
+            self._port,
+            self._serve,
+            office.enroll,
+            key=certificate.key,
+            chain=certificate.chain,
+        )
+        office.listening(self._host, self._listener.address)
 
     async def _close(self, grace_seconds: float) -> None:
         listener, self._listener = self._listener, None
@@ -185,22 +241,24 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None  # started again, it looks after leases again
+        if self._office is not None:
+            self._office.close()
 
     async def _serve(self, link: Link) -> None:
         """One device's link, from open to closed."""
         number = next(self._links)
-        port = self._ports[number] = Port(number, link)
-        self._handle(GatewayLinkOpened(number, os.urandom(32)))
+        port = self._ports[number] = Port(number, link, self._backlog)
+        self._handle(GatewayLinkOpened(number, os.urandom(32), peer_address(link.address)))
         try:
             while (packet := await link.receive()) is not None:
-                self._handle(GatewayPacketReceived(number, walk(packet)))
-                await asyncio.sleep(
-                    0
-                )  # asking gRPC for the next packet takes longer than passing this one on
+                self._handle(GatewayPacketReceived(number, walk(packet), len(packet)))
+                # Asking gRPC for the next packet takes longer than passing this one on; who sends too fast waits.
+                await asyncio.sleep(self._pauses.pop(number, 0))
         except RemoteProtocolError as error:
             log.warning("closed a link that broke the protocol: %s", error)
         finally:
             del self._ports[number]
+            self._pauses.pop(number, None)
             self._handle(GatewayLinkClosed(number, "closed"))
             await port.drop()
 
@@ -213,15 +271,35 @@ class Server:
             if isinstance(effect, Send):
                 port = ports.get(effect.link)
                 if port is not None and not port.send(effect.frame):
-                    log.warning("disconnecting a device that does not read what it is sent")
-                    port.close_at_once()
+                    _hang_up_on_slow_reader(port)
             elif isinstance(effect, Close):
                 port = ports.get(effect.link)
                 if port is not None:
                     port.close_when_written()
-            else:
+            elif isinstance(effect, Pause):
+                self._pauses[effect.link] = effect.seconds
+            elif isinstance(effect, Report):
                 _report(effect)
+            else:
+                self._ask_office(effect, router)
+        if self._backlog.bytes > self._limits.queue_bytes:
+            _hang_up_on_slow_reader(max(ports.values(), key=lambda port: port.queued_bytes))
         self._set_timer(router)
+
+    def _ask_office(self, effect: Admit | Renew | Operation, router: Router) -> None:
+        """The router asks who is a member; the office knows, and may have more to tell everybody."""
+        office = self._office
+        if office is None:
+            return
+        if isinstance(effect, Admit):
+            attached = router.table.by_link.get(effect.link)
+            self._handle(office.admit(effect, attached.address if attached is not None else ""))
+        elif isinstance(effect, Renew):
+            self._handle(office.renew(effect))
+        else:
+            online = {endpoint[:32] for endpoint in router.table.by_endpoint}
+            for event in office.operate(effect, online, list(router.table.by_endpoint.values())):
+                self._handle(event)
 
     def _set_timer(self, router: Router) -> None:
         if self._timer is None and router.wake_at < float("inf"):
@@ -232,9 +310,18 @@ class Server:
         self._handle(GatewayWoken())
 
 
+def _hang_up_on_slow_reader(port: Port) -> None:
+    log.warning(
+        "disconnecting a device that does not read what it is sent (%d bytes wait)", port.queued_bytes
+    )
+    port.close_at_once()
+
+
 def _report(report: Report) -> None:
     if report.event == "turned away":
-        log.warning("turned away a device: %s", report.detail)
+        log.warning(
+            "turned away a device%s: %s", f" at {report.address}" if report.address else "", report.detail
+        )
         return
     who = f"{report.role} {report.name}".strip()
     detail = f" ({report.detail})" if report.detail else ""

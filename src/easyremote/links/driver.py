@@ -13,10 +13,10 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 
-from easyremote.errors import LinkError, RemoteProtocolError
+from easyremote.errors import LinkError, RemoteProtocolError, TrustError
 from easyremote.links.link import Connect, Link
 from easyremote.protocol.device import Device
-from easyremote.protocol.effects import CloseLink, Effect
+from easyremote.protocol.effects import CloseLink, Effect, Turned
 from easyremote.protocol.events import Event, LinkClosed, LinkOpened, PacketReceived, Woken
 from easyremote.protocol.machine import NEVER
 from easyremote.trace import log
@@ -104,6 +104,11 @@ class Driver:
         while not self._closing:
             try:
                 link = await self._connect()
+            except TrustError as error:
+                self._perform(Turned(error))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, BACKOFF_SECONDS_MAX)
+                continue
             except LinkError as error:
                 self.last_error = error
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))

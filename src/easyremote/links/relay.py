@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -19,15 +20,26 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # its fork handlers 
 import grpc
 import grpc.aio
 
-from easyremote.errors import LinkError, ListenError
+from easyremote.errors import LinkError, ListenError, RemoteProtocolError
+from easyremote.links.certificates import changed_certificate, look_at, own_authorities, shown_name
 from easyremote.links.link import Link
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES
+from easyremote.wire.messages import (
+    EnrollReply,
+    EnrollRequest,
+    decode_enroll_reply,
+    decode_enroll_request,
+    encode_enrollment,
+)
 
 SERVICE = "easyremote.v1.Gateway"
 CONNECT = f"/{SERVICE}/Connect"
+ENROLL = f"/{SERVICE}/Enroll"
 
 Accept: TypeAlias = Callable[[Link], Awaitable[None]]
 """Serves one link; the link lives as long as this runs."""
+TakeEnrollment: TypeAlias = Callable[[EnrollRequest, str], EnrollReply]
+"""Answers a request to enroll that came from this address."""
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", GRPC_MAX_MESSAGE_BYTES),
@@ -82,36 +94,90 @@ class _DeviceLink:
             await self._channel.close()
 
 
-async def connect(address: str, *, timeout_seconds: float) -> Link:
+async def connect(address: str, certificate: bytes, *, timeout_seconds: float) -> Link:
     """A fresh link to the gateway at ``host:port``.
+
+    Args:
+        address: Where it is.
+        certificate: The one certificate (DER) it may show; empty if a public authority vouches for it.
+        timeout_seconds: How long to try.
 
     Raises:
         LinkError: Nothing answers there within the time, or what answers is not a gateway.
+        CertificateError: It shows another certificate.
     """
-    channel = grpc.aio.insecure_channel(
-        address,
-        options=[
-            *_OPTIONS,
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 500),
-            ("grpc.enable_http_proxy", 0),
-        ],
-    )
+    channel = _channel(address, certificate)
     try:
-        await asyncio.wait_for(channel.channel_ready(), timeout_seconds)
+        await asyncio.wait_for(_ready(channel, address, certificate), timeout_seconds)
     except TimeoutError:
         await channel.close()
-        raise LinkError(
-            f"no gateway answers at {address} (tried for {timeout_seconds:g} s). Is it running? "
-            "Start one with `easynet gateway`, or run `easynet doctor` to see what is wrong"
-        ) from None
+        raise unreachable(address, timeout_seconds) from None
     except BaseException:
         await channel.close()
         raise
     stream = channel.stream_stream(CONNECT, request_serializer=_same, response_deserializer=_same)
     return _DeviceLink(address, channel, stream())
+
+
+async def enroll(
+    address: str, certificate: bytes, request: EnrollRequest, *, timeout_seconds: float
+) -> EnrollReply:
+    """Ask the gateway to become a member of its network.
+
+    Raises:
+        LinkError: Nothing answers there within the time, or what answers is not a gateway.
+        CertificateError: It shows another certificate.
+        RemoteProtocolError: The reply is not one.
+    """
+    channel = _channel(address, certificate)
+    try:
+        await asyncio.wait_for(_ready(channel, address, certificate), timeout_seconds)
+        ask = channel.unary_unary(ENROLL, request_serializer=_same, response_deserializer=_same)
+        return decode_enroll_reply(await ask(encode_enrollment(request), timeout=timeout_seconds))
+    except TimeoutError:
+        raise unreachable(address, timeout_seconds) from None
+    except grpc.aio.AioRpcError as error:
+        raise LinkError(f"the gateway at {address} does not enroll devices: {_reason(error)}") from None
+    finally:
+        await channel.close()
+
+
+def unreachable(address: str, timeout_seconds: float) -> LinkError:
+    """The error for a gateway that does not answer."""
+    return LinkError(
+        f"no gateway answers at {address} (tried for {timeout_seconds:g} s). Is it running? "
+        "Start one with `easynet gateway`, or run `easynet doctor` to see what is wrong"
+    )
+
+
+def _channel(address: str, certificate: bytes) -> grpc.aio.Channel:
+    options = [
+        *_OPTIONS,
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if certificate:  # pinned: this one, whatever it calls itself
+        options.append(("grpc.ssl_target_name_override", shown_name(certificate)))
+        trusted: bytes | None = ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
+    else:
+        trusted = own_authorities()
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(trusted), options=options)
+
+
+async def _ready(channel: grpc.aio.Channel, address: str, certificate: bytes) -> None:
+    """Wait until TLS stands; where it does not come to, look at what is shown there."""
+    looked = False
+    while (state := channel.get_state(try_to_connect=True)) != grpc.ChannelConnectivity.READY:
+        if state == grpc.ChannelConnectivity.TRANSIENT_FAILURE and not looked and certificate:
+            with contextlib.suppress(LinkError):
+                shown = await look_at(address, timeout_seconds=2.0)
+                looked = True
+                if shown != certificate:
+                    raise changed_certificate(address, certificate, shown)
+        await channel.wait_for_state_change(state)
 
 
 class _GatewayLink:
@@ -165,12 +231,23 @@ class RelayListener:
         await self._server.stop(grace_seconds)
 
 
-async def listen(host: str, port: int, accept: Accept) -> RelayListener:
-    """Serve ``easyremote.v1.Gateway`` on this address, with gRPC's health and reflection services.
+async def listen(
+    host: str, port: int, accept: Accept, take_enrollment: TakeEnrollment, *, key: bytes, chain: bytes
+) -> RelayListener:
+    """Serve ``easyremote.v1.Gateway`` on this address under TLS, with gRPC's health and reflection services.
+
+    Args:
+        host: The address; ``""`` for all interfaces.
+        port: The port; 0 lets the system choose.
+        accept: Serves each link.
+        take_enrollment: Answers devices that ask to become members.
+        key: The private key, in PEM.
+        chain: The certificate and those above it, in PEM.
 
     Raises:
         ListenError: The address is in use, or not ours.
     """
+    host = host or _all_interfaces()
     _check_free(host, port)
     server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", 0)])
 
@@ -182,14 +259,26 @@ async def listen(host: str, port: int, accept: Accept) -> RelayListener:
     handler = grpc.stream_stream_rpc_method_handler(
         serve, request_deserializer=_same, response_serializer=_same
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
+
+    async def answer(data: bytes, context: Any) -> bytes:
+        try:
+            request = decode_enroll_request(data)
+        except RemoteProtocolError as error:
+            return encode_enrollment(EnrollReply(code="refused", message=str(error)))
+        return encode_enrollment(take_enrollment(request, peer_address(context.peer())))
+
+    enrolling = grpc.unary_unary_rpc_method_handler(
+        answer, request_deserializer=_same, response_serializer=_same
+    )
+    methods = {"Connect": handler, "Enroll": enrolling}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     await _add_standard_services(server)
     try:
-        bound = server.add_insecure_port(_join(host, port))
+        bound = server.add_secure_port(_join(host, port), grpc.ssl_server_credentials([(key, chain)]))
     except RuntimeError as error:
         raise ListenError(f"cannot listen on {_join(host, port)}: {error}") from None
     await server.start()
-    return RelayListener(server, _join(host, bound))
+    return RelayListener(server, _join("127.0.0.1" if host in ("::", "0.0.0.0") else host, bound))
 
 
 async def _add_standard_services(server: grpc.aio.Server) -> None:
@@ -205,6 +294,23 @@ async def _add_standard_services(server: grpc.aio.Server) -> None:
         await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
+
+
+def peer_address(peer: str) -> str:
+    """The network address in what gRPC calls a peer, without the port: ``ipv4:10.0.0.7:1234``."""
+    return peer.partition(":")[2].rpartition(":")[0].strip("[]") or peer
+
+
+def _all_interfaces() -> str:
+    """``::`` where the system has IPv6, which takes IPv4 as well; else ``0.0.0.0``."""
+    if socket.has_ipv6 and hasattr(socket, "AF_INET6"):
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+                probe.bind(("::", 0))
+                return "::"
+        except OSError:
+            pass
+    return "0.0.0.0"
 
 
 def _check_free(host: str, port: int) -> None:

@@ -11,6 +11,7 @@ import os
 import random
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,16 +21,29 @@ from easyremote.errors import EasyRemoteError, LinkError, UsageError
 from easyremote.links.address import check_address, default_gateway
 from easyremote.links.driver import Driver
 from easyremote.links.ending import told_to_end, wait
+from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
 from easyremote.links.loop import background_loop, run_in_background
-from easyremote.links.relay import connect
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
+from easyremote.node.record import Record
 from easyremote.node.registry import Entry, Registry
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import card_transcript
-from easyremote.protocol.effects import Attached, Detached, Effect, Grant, Notice, Start, Stop, Turned
-from easyremote.protocol.events import CardChanged, DrainStarted, Offer, Offered, Withdrawn, Woken
+from easyremote.protocol.effects import (
+    Attached,
+    CallEnded,
+    Detached,
+    Effect,
+    Grant,
+    Notice,
+    Renewed,
+    RevocationsChanged,
+    Start,
+    Stop,
+    Turned,
+)
+from easyremote.protocol.events import CardChanged, DrainStarted, Joined, Offer, Offered, Withdrawn, Woken
 from easyremote.protocol.worker import CALLS_MAX
 from easyremote.trace import announce, emit, log, watched
 from easyremote.trust.handshake import Prekeys
@@ -44,6 +58,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 DRAIN_SECONDS = 10.0
 PREKEY_SECONDS = 3600.0
 WEAR_SECONDS = 10.0
+CARD_SECONDS = 2 * PREKEY_SECONDS
+"""A card is shown anew with every prekey; one that is older than this is nobody's."""
 
 IGNORED = frozenset(
     [
@@ -77,6 +93,9 @@ class ComputeNode:
         node_id: The node's name, as in ``"name.function"``; default the machine's, with a number
             behind it if another process has that.
         node_capabilities: Words for what the node can do; callers may ask for them.
+        invite: A line from ``easynet invite``, if this device has not joined the network yet; default
+            ``EASYREMOTE_INVITE``.
+        audit: Whether to write down who called what, when, and how it ended (see ``easynet audit``).
         labels: Names and values callers may ask for, such as ``{"zone": "eu"}``.
         max_value_bytes: The largest argument the node takes.
         threads: How many plain functions may run at a time.
@@ -92,6 +111,8 @@ class ComputeNode:
         node_id: str | None = None,
         node_capabilities: Iterable[Any] | None = None,
         *,
+        invite: str | None = None,
+        audit: bool = True,
         labels: dict[str, str] | None = None,
         max_value_bytes: int = NODE_MAX_VALUE_BYTES,
         threads: int = 64,
@@ -109,6 +130,7 @@ class ComputeNode:
         self._wanted_name = _check_name(node_id) if node_id is not None else f"{_machine_name()}*"
         self._capabilities = sorted(str(one) for one in node_capabilities or ())
         self._labels = dict(labels or {})
+        self._invite, self._audit = invite, audit
         self._max_value_bytes = max_value_bytes
         self._threads = threads
         self._capacity = capacity
@@ -139,7 +161,9 @@ class ComputeNode:
             **options: ``name``, ``description``, ``tags``, ``version``, ``timeout_seconds`` (enforced
                 here), ``max_concurrent``, ``idempotent`` (running it twice does no harm),
                 ``resources``, ``cache_ttl`` (seconds; only then are results kept), ``listed`` (False
-                keeps its name out of the directory), ``replace``.
+                keeps its name out of the directory), ``allow`` (who may call it: ``"network"``, every
+                member; ``"account"``, the owner's own devices; a list of names of devices or accounts; or
+                a function that is given the ``Caller`` and says yes or no, quickly), ``replace``.
 
         Returns:
             The function, unchanged.
@@ -284,10 +308,14 @@ class ComputeNode:
         self._failure = None
         self._decided.clear()
         address = self._address()
-        identity = Keyring(self._home).identity(os.urandom(32))
+        keyring = Keyring(self._home)
+        identity = keyring.identity(os.urandom(32))
+        entrance = Entrance(
+            address, identity, keyring, invite=self._invite, name=self._wanted_name.rstrip("*"), role="node"
+        )
 
         async def start() -> None:
-            _Running(self, identity, address)
+            _Running(self, identity, entrance, keyring.home)
 
         run_in_background(start())
 
@@ -295,10 +323,14 @@ class ComputeNode:
 class _Running:
     """A node while it serves; everything here happens on the background loop."""
 
-    def __init__(self, node: ComputeNode, identity: Identity, address: str) -> None:
+    def __init__(self, node: ComputeNode, identity: Identity, entrance: Entrance, home: Path) -> None:
         self._node = node
         self._identity = identity
-        self._address = address
+        self._entrance = entrance
+        self._address = entrance.address
+        self._home = home
+        self._record: Record | None = None
+        self._credential = b""
         self._loop = asyncio.get_running_loop()
         self._endpoint = identity.device + os.urandom(8)
         self._card_number = 0
@@ -316,6 +348,7 @@ class _Running:
             prekeys=self._prekeys,
             max_value_bytes=node._max_value_bytes,
             capacity=node._capacity,
+            clock=time.time,
         )
         self._driver = Driver(self._device, self._connect, self._perform)
         self._executor = Executor(node._registry, self._driver.post, loop=self._loop, threads=node._threads)
@@ -361,6 +394,8 @@ class _Running:
             self._driver.post(Woken())  # so that it is sent
             await self._driver.flush(0.2)
         await self._driver.close()
+        if self._record is not None:
+            await asyncio.to_thread(self._record.close)
 
     # ---- what the machine asks for
 
@@ -368,11 +403,25 @@ class _Running:
         if isinstance(effect, Start):
             if watched():
                 emit("call started", effect.call_id, effect.function)
-            self._executor.start(effect)
+            if effect.spends and self._record is not None:
+                self._record.pay_then(effect, self._executor.start, self._driver.post)
+            else:
+                self._executor.start(effect)
+        elif isinstance(effect, CallEnded):
+            if self._record is not None:
+                self._record.ended(effect)
         elif isinstance(effect, Stop):
+            if self._record is not None:
+                self._record.abandon(effect.key)
             self._executor.stop(effect.key, effect.reason)
         elif isinstance(effect, Grant):
             self._executor.grant(effect.key, effect.size)
+        elif isinstance(effect, Renewed):
+            self._credential = effect.credential
+            if self._node._connected.is_set():
+                self._show_card()
+        elif isinstance(effect, RevocationsChanged):
+            self._entrance.keep_revocations(effect.revocations)
         elif isinstance(effect, Attached):
             self._attached(effect.name)
         elif isinstance(effect, Detached):
@@ -388,6 +437,8 @@ class _Running:
     def _attached(self, name: str) -> None:
         node = self._node
         node._name = name
+        if self._record is None:
+            self._open_record(name)
         if node._wanted_name.endswith("*"):
             self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
         self._show_card()
@@ -397,6 +448,13 @@ class _Running:
         log.info(
             "node %s serves %d function%s through %s", name, many, "" if many == 1 else "s", self._address
         )
+
+    def _open_record(self, name: str) -> None:
+        """The name is known: from now on it is written down who calls, and what grants have paid for."""
+        self._record = Record(self._home, name, audit=self._node._audit)
+        worker = self._device.worker
+        if worker is not None:
+            worker.guard.recall(self._record.used())
 
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
@@ -411,7 +469,7 @@ class _Running:
 
     async def _connect(self) -> Link:
         try:
-            link = await connect(self._address, timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+            link = await self._entrance.connect(CONNECT_TIMEOUT_SECONDS, self._joined)
         except LinkError as error:
             if not self._told_unreachable:
                 self._told_unreachable = True
@@ -419,6 +477,10 @@ class _Running:
             raise
         self._told_unreachable = False
         return link
+
+    def _joined(self, joined: Joined) -> None:
+        self._credential = joined.credential
+        self._driver.post(joined)
 
     # ---- the card
 
@@ -446,6 +508,8 @@ class _Running:
                 name=node._name,
                 number=self._card_number,
                 prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+                membership=self._credential,
+                expires_seconds=time.time() + CARD_SECONDS,
                 functions=node._registry.cards(),
                 facts=self._facts,
                 labels=node._labels,
@@ -459,7 +523,7 @@ class _Running:
 
 
 def _offered(entry: Entry) -> Offered:
-    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds))
+    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule))
 
 
 def _on_background_loop() -> bool:

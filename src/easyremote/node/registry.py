@@ -15,6 +15,7 @@ from easyremote.errors import UsageError
 from easyremote.node.schema import describe_function
 from easyremote.node.signature import Binder
 from easyremote.node.threads import Pace
+from easyremote.trust.rules import Rule, make_rule
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.values import decode_arguments
 
@@ -38,6 +39,7 @@ class Entry:
         idempotent: Whether running it twice does no harm.
         cache_ttl_seconds: How long a result holds for equal arguments; None: results are never kept.
         listed: Whether it is advertised. An unlisted function can be called by who knows its name.
+        rule: Who may call it; None for what is usual in the network.
         pace: How quick it has been.
     """
 
@@ -53,6 +55,7 @@ class Entry:
         "name",
         "on_loop",
         "pace",
+        "rule",
         "streams",
         "timeout_seconds",
     )
@@ -66,6 +69,7 @@ class Entry:
         on_loop: bool,
         cache_ttl_seconds: float | None,
         listed: bool,
+        rule: Rule | None = None,
     ) -> None:
         self.name = card.name
         self.function = function
@@ -79,6 +83,7 @@ class Entry:
         self.idempotent = card.idempotent
         self.cache_ttl_seconds = cache_ttl_seconds
         self.listed = listed
+        self.rule = rule
         self.pace = Pace()
 
     def unpack(self, data: msgspec.Raw | memoryview | bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -122,6 +127,7 @@ class Registry:
         resources: Mapping[str, Any] | None = None,
         cache_ttl: float | None = None,
         listed: bool = True,
+        allow: object = None,
         replace: bool = False,
     ) -> Entry:
         """Offer a function.
@@ -139,6 +145,7 @@ class Registry:
             resources: What it needs of the machine.
             cache_ttl: Seconds for which a result holds for equal arguments. Without it nothing is kept.
             listed: Whether to advertise it.
+            allow: Who may call it; None for what is usual in the network.
             replace: Whether it may take the place of a function of the same name.
 
         Raises:
@@ -174,6 +181,7 @@ class Registry:
             on_loop=_runs_on_loop(function),
             cache_ttl_seconds=cache_ttl,
             listed=listed,
+            rule=None if allow is None else make_rule(allow),
         )
         with self._lock:
             taken = self._entries.get(name)

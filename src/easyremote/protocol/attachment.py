@@ -7,14 +7,24 @@ hear the other at least once a lease; silence longer than that means the link is
 
 from __future__ import annotations
 
-from easyremote.errors import EasyRemoteError, LinkError, NameTakenError, RemoteProtocolError
-from easyremote.protocol.effects import Attached, CloseLink, Detached, Effect, Turned
+from easyremote.errors import (
+    CertificateError,
+    EasyRemoteError,
+    LinkError,
+    MembershipError,
+    NameTakenError,
+    RemoteProtocolError,
+    SignatureError,
+)
+from easyremote.protocol.effects import Attached, CloseLink, Detached, Effect, Renewed, Turned
 from easyremote.protocol.machine import NEVER
-from easyremote.trust.identity import Identity, verify
+from easyremote.protocol.standing import Standing
+from easyremote.trust.identity import Identity, device_text, verify
 from easyremote.wire.frame import Pieces, control
 from easyremote.wire.limits import LEASE_SECONDS
 from easyremote.wire.messages import Challenge, Goodbye, Hello, Ping, Pong, Rejected, Welcome, encode
 from easyremote.wire.messages import Control as Record
+from easyremote.wire.messages import Renewed as RenewedRecord
 
 VERSION = "1"
 FEATURES: list[str] = []
@@ -22,6 +32,7 @@ FEATURES: list[str] = []
 LEASE_SECONDS_MIN = 0.05
 """A gateway that asks for shorter leases gets the usual one."""
 HELLO_LABEL = b"easyremote/v1 hello"
+WELCOME_LABEL = b"easyremote/v1 welcome"
 
 
 def hello_transcript(nonce: bytes, gateway: bytes, endpoint: bytes, name: str, role: str) -> bytes:
@@ -30,21 +41,19 @@ def hello_transcript(nonce: bytes, gateway: bytes, endpoint: bytes, name: str, r
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 
-def check_hello(hello: Hello, nonce: bytes, gateway: bytes) -> None:
-    """The gateway's side: is this really that device?
-
-    Raises:
-        SignatureError: The signature does not fit.
-    """
-    transcript = hello_transcript(nonce, gateway, hello.endpoint, hello.name, hello.role)
-    verify(hello.endpoint[:32], hello.signature, transcript)
+def welcome_transcript(hello: bytes, name: str) -> bytes:
+    """What the gateway signs in return: it is the one that was challenged with, and knows us as this."""
+    return WELCOME_LABEL + len(hello).to_bytes(4, "big") + hello + name.encode()
 
 
 class Attachment:
     """The device's side of being attached; ``detached → challenged → attached``."""
 
-    def __init__(self, identity: Identity, endpoint: bytes, *, name: str, role: str) -> None:
+    def __init__(
+        self, identity: Identity, endpoint: bytes, standing: Standing, *, name: str, role: str
+    ) -> None:
         self._identity = identity
+        self._standing = standing
         self._endpoint = endpoint
         self.name = name
         self.role = role
@@ -53,6 +62,7 @@ class Attachment:
         self.outgoing: list[Pieces] = []
         self.wake_at = NEVER
         self._gateway = b""
+        self._transcript = b""
         self._heard_at = 0.0
         self._ping_at = NEVER
         self._pings = 0
@@ -101,14 +111,18 @@ class Attachment:
             case Challenge(nonce=nonce, gateway=gateway):
                 if self.state != "challenged":
                     raise RemoteProtocolError("the gateway challenged a device it had welcomed")
+                if gateway != self._standing.gateway:
+                    return [Turned(_another_gateway(self._standing.gateway, gateway))]
                 self._gateway = gateway
                 transcript = hello_transcript(nonce, gateway, self._endpoint, self.name, self.role)
+                self._transcript = transcript
                 self.say(
                     Hello(
                         endpoint=self._endpoint,
                         signature=self._identity.sign(transcript),
                         version=VERSION,
                         features=FEATURES,
+                        membership=self._standing.credential,
                         name=self.name,
                         role=self.role,
                     )
@@ -117,15 +131,23 @@ class Attachment:
             case Welcome(gateway=gateway) if gateway != self._gateway:
                 raise RemoteProtocolError("the gateway that welcomed us is not the one that challenged us")
             case Welcome():
+                if self.state != "challenged":
+                    raise RemoteProtocolError("the gateway welcomed a device twice")
+                try:
+                    verify(self._gateway, record.signature, welcome_transcript(self._transcript, record.name))
+                except SignatureError:
+                    return [Turned(_another_gateway(self._gateway, b""))]
                 self.state = "attached"
                 lease = record.lease_seconds
                 self.lease_seconds = lease if lease >= LEASE_SECONDS_MIN else float(LEASE_SECONDS)
                 self._heard(now)
-                return [Attached(record.name, record.gateway)]
+                return [*self._renew(record.membership), Attached(record.name, record.gateway)]
+            case RenewedRecord(membership=membership):
+                return self._renew(membership)
             case Rejected(code=code, message=message):
                 return [Turned(_rejection(code, message))]
-            case Goodbye(code="replaced", message=message):
-                return [Turned(NameTakenError(message))]
+            case Goodbye(code=("replaced" | "revoked") as code, message=message):
+                return [Turned(_rejection(code, message))]
             case Goodbye(message=message):
                 return [CloseLink(message)]
             case Ping(token=token):
@@ -150,6 +172,12 @@ class Attachment:
         self.wake_at = min(self._ping_at, self._heard_at + self.lease_seconds)
         return []
 
+    def _renew(self, credential: bytes) -> list[Effect]:
+        """The gateway gave us a membership; it counts if the network's issuer signed it for us."""
+        if credential and self._standing.take_credential(credential):
+            return [Renewed(credential)]
+        return []
+
     def _heard(self, now: float) -> None:
         self._heard_at = now
         self._ping_at = now + self.lease_seconds / 3
@@ -157,4 +185,16 @@ class Attachment:
 
 
 def _rejection(code: str, message: str) -> EasyRemoteError:
-    return NameTakenError(message) if code == "name_taken" else LinkError(message)
+    if code in ("name_taken", "replaced"):
+        return NameTakenError(message)
+    if code in ("membership", "revoked", "role"):
+        return MembershipError(message)
+    return LinkError(message)
+
+
+def _another_gateway(wanted: bytes, found: bytes) -> CertificateError:
+    shown = f"shows another ({device_text(found)[:16]}…)" if found else "cannot prove that it has it"
+    return CertificateError(
+        f"the gateway of this network has the key {device_text(wanted)[:16]}…, and the one that answers {shown}. "
+        "Either it was set up anew, or somebody answers in its place: ask its operator, then join it again"
+    )

@@ -23,6 +23,7 @@ from easyremote.errors import (
     EasyRemoteError,
     EncodeError,
     NodeLostError,
+    NotAllowedError,
     RefusedError,
     UnknownFunctionError,
     UnknownNodeError,
@@ -170,6 +171,10 @@ def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
                 f"{call.function!r} had been taken by node {node!r} in a session that broke; its answer is lost. "
                 "It was not run again",
                 **where,
+            )
+        case "not_allowed":
+            return NotAllowedError(
+                f"this device may not call {call.function!r} on node {node!r}: {refuse.message}", **where
             )
     return RefusedError(
         f"node {node!r} refused {call.function!r} ({refuse.reason}): {refuse.message}", **where

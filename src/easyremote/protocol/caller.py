@@ -324,7 +324,11 @@ class Caller:
             call.attempts -= 1  # a node that is full does not count against the call
             self._leave(call, exclude=elsewhere)
             return effects + (self._place(call, now) if elsewhere else self._wait_for_room(call, now))
-        if refuse.reason in ("draining", "unknown") and elsewhere and call.attempts <= ATTEMPTS_MAX:
+        if (
+            refuse.reason in ("draining", "unknown", "not_allowed")
+            and elsewhere
+            and call.attempts <= ATTEMPTS_MAX
+        ):
             others = self._directory.offering(call.function)
             gone = call.view.card.endpoint if call.view is not None else b""
             if any(one.endpoint != gone and one.endpoint not in call.excluded for one in others):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 from collections import deque
+from typing import Any
 
 import msgspec
 
@@ -50,7 +51,6 @@ class Retained(msgspec.Struct):
     size: int
     messages: list[Message]
     times_sent: int = 1
-    undelivered: bool = False
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -110,6 +110,8 @@ class Channel:
         self._active = {} if active is None else active
         self.session = session
         self.peer = peer
+        self.introduced: Any = None
+        """What the guard knows of the caller at the other end."""
         self.opened_at = now
         self.heard_at = now
         self.heard = False
@@ -203,7 +205,6 @@ class Channel:
             retained = self._resend.popleft()
             if retained.counter >= self._acked:
                 retained.times_sent += 1
-                retained.undelivered = False
                 frames.append(retained.pieces)
                 budget -= retained.size
         while budget > 0:
@@ -397,22 +398,17 @@ class Channel:
         self._active.pop(self, None)
         self._active = {}
 
-    def undelivered(self, counter: int, now: float) -> None:
-        """The gateway could not hand over this frame: its peer is not there."""
+    def undelivered(self, now: float) -> None:
+        """The gateway says that the peer is not there; what was sent may have reached it all the same."""
         self.absent_since = min(self.absent_since, now)
-        for retained in self._retained:
-            if retained.counter == counter:
-                retained.undelivered = retained.times_sent == 1
-                break
 
     def unsent(self) -> list[Message]:
-        """Messages that surely never reached the peer."""
-        never = [m for retained in self._retained if retained.undelivered for m in retained.messages]
-        return never + self._outbox
+        """Messages that never left this device."""
+        return list(self._outbox)
 
     def unacknowledged(self) -> list[Message]:
         """Messages that may or may not have reached the peer."""
-        return [m for retained in self._retained if not retained.undelivered for m in retained.messages]
+        return [m for retained in self._retained for m in retained.messages]
 
     def _reckon(self) -> None:
         self.wake_at = self._ack_at if self._ack_at < self._resend_at else self._resend_at

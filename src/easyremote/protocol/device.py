@@ -13,7 +13,16 @@ from easyremote.protocol.attachment import Attachment
 from easyremote.protocol.caller import Caller
 from easyremote.protocol.channel import Channel, Opened
 from easyremote.protocol.directory import Directory
-from easyremote.protocol.effects import Attached, CloseLink, Effect, Notice, Synced
+from easyremote.protocol.effects import (
+    Attached,
+    CloseLink,
+    Effect,
+    Notice,
+    OperationDone,
+    Renewed,
+    RevocationsChanged,
+    Synced,
+)
 from easyremote.protocol.events import (
     CallCancelled,
     CallRequested,
@@ -24,17 +33,21 @@ from easyremote.protocol.events import (
     Event,
     Failed,
     ItemsTaken,
+    Joined,
     LinkClosed,
     LinkOpened,
     Offered,
+    OperationRequested,
     PacketReceived,
     Stopped,
     Withdrawn,
     Woken,
     Yielded,
 )
+from easyremote.protocol.guard import Guard
 from easyremote.protocol.machine import NEVER, Entropy
 from easyremote.protocol.sessions import Sessions
+from easyremote.protocol.standing import Standing
 from easyremote.protocol.worker import CALLS_MAX, Worker
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
@@ -43,13 +56,25 @@ from easyremote.wire.bundle import (
     Cancel,
     Invoke,
     Part,
+    Present,
     Window,
     read_head,
     read_sealed,
 )
 from easyremote.wire.frame import Carry, Control, Pieces, carry
 from easyremote.wire.limits import MAX_PACKET_BYTES
-from easyremote.wire.messages import Advertise, Change, LoadReport, Snapshot, Undeliverable, Watch, decode
+from easyremote.wire.messages import (
+    Advertise,
+    Change,
+    LoadReport,
+    Operate,
+    Operated,
+    Revoked,
+    Snapshot,
+    Undeliverable,
+    Watch,
+    decode,
+)
 
 HOUSEKEEPING_SECONDS = 60.0
 LOAD_REPORT_SECONDS = 0.5
@@ -70,15 +95,19 @@ class Device:
         prekeys: Prekeys | None = None,
         max_value_bytes: int,
         capacity: int = CALLS_MAX,
+        clock: Callable[[], float],
     ) -> None:
         self.endpoint = endpoint
-        self.attachment = Attachment(identity, endpoint, name=name, role=role)
+        self.standing = Standing(identity.device, clock)
+        self.attachment = Attachment(identity, endpoint, self.standing, name=name, role=role)
         self.sessions = Sessions(identity, endpoint, entropy, prekeys)
-        self.directory = Directory()
+        self.directory = Directory(self.standing)
+        self._served_as = name.rstrip("*")
         self.caller = Caller(self.sessions, self.directory, dice, max_value_bytes=max_value_bytes)
         self.worker: Worker | None = None
         if prekeys is not None:
-            self.worker = Worker(self.sessions, max_value_bytes=max_value_bytes, capacity=capacity)
+            guard = Guard(self.standing, lambda: self._served_as)
+            self.worker = Worker(self.sessions, guard, max_value_bytes=max_value_bytes, capacity=capacity)
         self._watching = role == "client"
         self._load_sent: tuple[int, int] = (0, 0)
         self._load_at = NEVER
@@ -104,6 +133,10 @@ class Device:
 
     def _rarely(self, event: Event, now: float) -> Sequence[Effect]:
         match event:
+            case Joined():
+                return self._joined(event, now)
+            case OperationRequested(number=number, request=request):
+                self.attachment.say(Operate(number, request))
             case LinkOpened():
                 self._tidy_at = min(self._tidy_at, now + HOUSEKEEPING_SECONDS)
                 return self.attachment.opened(now)
@@ -151,7 +184,10 @@ class Device:
         if effects is not None:
             for effect in effects:
                 if isinstance(effect, Attached):
+                    self._served_as = effect.name
                     self._attached(now)
+                elif isinstance(effect, Renewed):
+                    self.sessions.present_again(self.standing.tokens)
             return effects
         match record:
             case Snapshot():
@@ -166,7 +202,36 @@ class Device:
                 return [*self.caller.retry_waiting(now), *self._expire(now)]
             case Undeliverable(peer=peer, head=head):
                 self._undelivered(peer, head, now)
+            case Revoked(revocations=revocations):
+                return self._revoked(revocations, now)
+            case Operated(number=number, reply=reply, error=error):
+                return [OperationDone(number, reply, error)]
         return []
+
+    def _joined(self, joined: Joined, now: float) -> list[Effect]:
+        """What the device keeps of its network, as it is now; another network makes all that is known void."""
+        other = self.standing.join(
+            joined.root, joined.gateway, joined.credential, joined.revocations, joined.grants
+        )
+        effects: list[Effect] = []
+        if other:
+            self.directory.clear()
+            for channel in self.sessions:
+                self._session_over(channel, now, effects)
+        if self.sessions.tokens != self.standing.tokens:
+            self.sessions.present_again(self.standing.tokens)
+        return effects
+
+    def _revoked(self, data: bytes, now: float) -> list[Effect]:
+        """Who no longer counts is out at once: their calls here are stopped, and none go to them."""
+        if not self.standing.take_revocations(data):
+            return []
+        effects: list[Effect] = [RevocationsChanged(data)]
+        if self.worker is not None:
+            effects += self.worker.cast_out()
+        for view in self.directory.cast_out():
+            effects += self.caller.node_lost(view, now)
+        return effects
 
     def _attached(self, now: float) -> None:
         if self._watching:
@@ -189,10 +254,10 @@ class Device:
         found = read_head(head)
         if found is None:
             return
-        session, counter, space = found
+        session, _, space = found
         channel = self.sessions.find(peer, session)
         if channel is not None and space == 0:
-            channel.undelivered(counter, now)
+            channel.undelivered(now)
 
     def _carried(self, frame: Carry, now: float, effects: list[Effect]) -> None:
         """A sealed frame; what does not open is dropped, what breaks the protocol ends its session."""
@@ -237,7 +302,7 @@ class Device:
                     effects += caller.take_body(channel, message.body, body, now)
                     if worker is not None:
                         effects += worker.take_body(channel, message.body, body, now)
-            elif isinstance(message, (Invoke, Cancel, Window)):
+            elif isinstance(message, (Invoke, Cancel, Window, Present)):
                 if worker is not None:
                     effects += worker.take(channel, message, now)
             else:

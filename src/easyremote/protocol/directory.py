@@ -1,8 +1,8 @@
 """Who is there and what they offer: a device's own copy, pushed by the gateway.
 
 The gateway says who is connected, and may lie by leaving out; what a node says of itself is in its
-card, which the node signs, so the gateway cannot edit a card, pass an old one off as new, or give
-one node's name to another.
+card, which the node signs, and in it its membership, which the network's issuer signed: so the gateway
+cannot edit a card, pass an old one off as new, invent a node, or give one node's name to another.
 
 A node that vanishes is not forgotten at once: a dropped connection is often back within a second,
 and after a gateway's restart everyone is. Until its grace is over a node is *missing*: it gets no new
@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from easyremote.errors import DecodeError, RemoteProtocolError, SignatureError
+from easyremote.errors import DecodeError, MembershipError, RemoteProtocolError, SignatureError
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.standing import Standing
 from easyremote.schedule.candidates import Candidate
 from easyremote.trust.identity import verify
+from easyremote.trust.membership import Membership
 from easyremote.wire.cards import FunctionCard, NodeCard, decode_card
 from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
 
@@ -33,16 +35,17 @@ def card_transcript(card: bytes) -> bytes:
 class NodeView:
     """A node as this device sees it."""
 
-    __slots__ = ("candidate", "card", "functions", "load", "missing_until")
+    __slots__ = ("candidate", "card", "functions", "load", "membership", "missing_until")
 
-    def __init__(self, card: NodeCard, load: LoadReport) -> None:
+    def __init__(self, card: NodeCard, load: LoadReport, membership: Membership) -> None:
         self.candidate = Candidate(endpoint=card.endpoint, name=card.name)
         self.missing_until = NEVER
-        self.update(card, load)
+        self.update(card, load, membership)
 
-    def update(self, card: NodeCard, load: LoadReport) -> None:
+    def update(self, card: NodeCard, load: LoadReport, membership: Membership) -> None:
         """Take a newer card."""
         self.card = card
+        self.membership = membership
         self.load = load
         self.functions: dict[str, FunctionCard] = {function.name: function for function in card.functions}
         candidate = self.candidate
@@ -60,11 +63,13 @@ class NodeView:
 class Directory:
     """The live copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
         self.nodes: dict[bytes, NodeView] = {}
         self.synced = False
         self.rejected = 0
         """Cards that were not believed, since the start."""
+        self.why_rejected = ""
         self._by_name: dict[str, NodeView] = {}
         self._by_function: dict[str, list[Candidate]] = {}
         self.wake_at = NEVER
@@ -139,18 +144,47 @@ class Directory:
                 raise RemoteProtocolError("a card was shown for another node than its own")
             if view is not None and card.number < view.card.number:
                 raise RemoteProtocolError("an old card was shown in place of a newer one")
-        except (SignatureError, DecodeError, RemoteProtocolError):
+            membership = self._check_membership(card)
+        except (SignatureError, MembershipError, DecodeError, RemoteProtocolError) as error:
             self.rejected += 1
+            self.why_rejected = str(error)
             return
         if view is None:
-            view = self.nodes[card.endpoint] = NodeView(card, presence.load)
+            view = self.nodes[card.endpoint] = NodeView(card, presence.load, membership)
         else:
             if self._by_name.get(view.card.name) is view:
                 del self._by_name[view.card.name]  # it may have come back under another
-            view.update(card, presence.load)
+            view.update(card, presence.load, membership)
         view.missing_until = NEVER
         self._by_name[card.name] = view
         self._by_function.clear()
+
+    def _check_membership(self, card: NodeCard) -> Membership:
+        """A node belongs to the network, under the name it shows; nobody else may have that name."""
+        membership = self._standing.check(card.membership, card.endpoint[:32])
+        if "node" not in membership.roles:
+            raise MembershipError(f"{membership.name!r} is not a node of this network")
+        if membership.name != card.name:
+            raise MembershipError(f"{membership.name!r} showed a card as {card.name!r}")
+        if card.expires_seconds is not None and card.expires_seconds <= self._standing.clock():
+            raise MembershipError(f"the card of {card.name!r} has expired")
+        return membership
+
+    def cast_out(self) -> list[NodeView]:
+        """Revocations have changed: forget the nodes that no longer count."""
+        out = []
+        for view in list(self.nodes.values()):
+            try:
+                self._check_membership(view.card)
+            except MembershipError:
+                out.append(view)
+        self._forget(out)
+        return out
+
+    def clear(self) -> None:
+        """This is another network: nothing known of the one before holds."""
+        self._forget(list(self.nodes.values()))
+        self.synced = False
 
     def _miss(self, view: NodeView, until: float) -> None:
         view.missing_until = until
@@ -161,6 +195,10 @@ class Directory:
     def expire(self, now: float) -> list[NodeView]:
         """Forget the nodes whose grace is over; they are lost."""
         lost = [view for view in self.nodes.values() if view.missing_until <= now]
+        self._forget(lost)
+        return lost
+
+    def _forget(self, lost: list[NodeView]) -> None:
         for view in lost:
             del self.nodes[view.card.endpoint]
             if self._by_name.get(view.card.name) is view:
@@ -168,7 +206,6 @@ class Directory:
         if lost:
             self._by_function.clear()
             self._reckon()
-        return lost
 
     def hold(self) -> None:
         """Our own link is down: nobody's grace runs out meanwhile."""

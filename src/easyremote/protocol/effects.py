@@ -8,6 +8,9 @@ import msgspec
 
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.events import CallKey
+from easyremote.trust.rules import Caller
+
+NOBODY = Caller()
 
 Value: TypeAlias = msgspec.Raw | memoryview
 """An encoded value as it came: a slice of a bundle, or a large body in its own writable buffer."""
@@ -30,6 +33,26 @@ class Turned(msgspec.Struct, frozen=True):
     """Tell the program: the gateway will not have this device; trying again would not help."""
 
     error: EasyRemoteError
+
+
+class Renewed(msgspec.Struct, frozen=True, gc=False):
+    """Keep this membership: it takes the place of the one before."""
+
+    credential: bytes
+
+
+class RevocationsChanged(msgspec.Struct, frozen=True, gc=False):
+    """Keep this list of revocations, so that an old one is never believed again."""
+
+    revocations: bytes
+
+
+class OperationDone(msgspec.Struct, frozen=True, gc=False):
+    """Tell the program what came of what it asked the gateway; ``error`` says why it was not done."""
+
+    number: int
+    reply: bytes
+    error: str
 
 
 class CloseLink(msgspec.Struct, frozen=True, gc=False):
@@ -70,6 +93,13 @@ class Faulted(msgspec.Struct, frozen=True):
     error: EasyRemoteError
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """A call that a grant's budget paid for."""
+
+    grant: bytes
+    budget: str
+
+
 class Start(msgspec.Struct, frozen=True):
     """Run the function.
 
@@ -80,6 +110,8 @@ class Start(msgspec.Struct, frozen=True):
         window: Credit for the items of a stream, in bytes; 0 when one value is wanted.
         timeout: What the call has of time, in seconds; the worker keeps the clock.
         call_id: The call's id as people see it.
+        caller: Who calls.
+        spends: Budgets the call draws on, to be written down before it runs.
     """
 
     key: CallKey
@@ -88,6 +120,30 @@ class Start(msgspec.Struct, frozen=True):
     window: int = 0
     timeout: float | None = None
     call_id: str = ""
+    caller: Caller = NOBODY
+    spends: tuple[Spent, ...] = ()
+
+
+class CallEnded(msgspec.Struct, frozen=True, gc=False):
+    """Write down how a call went; never what it said.
+
+    Attributes:
+        call: The caller's number for it.
+        function: The function's name.
+        caller: Who called.
+        outcome: ``ok``, ``error TypeName``, ``timeout``, ``cancelled`` or ``refused REASON``.
+        bytes_in: The size of the arguments.
+        bytes_out: The size of the result or of all items.
+        seconds: How long it took.
+    """
+
+    call: int
+    function: str
+    caller: Caller
+    outcome: str
+    bytes_in: int = 0
+    bytes_out: int = 0
+    seconds: float = 0.0
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
@@ -116,6 +172,9 @@ Effect: TypeAlias = (
     Attached
     | Detached
     | Turned
+    | Renewed
+    | RevocationsChanged
+    | OperationDone
     | CloseLink
     | Synced
     | Answered
@@ -123,6 +182,7 @@ Effect: TypeAlias = (
     | Finished
     | Faulted
     | Start
+    | CallEnded
     | Stop
     | Grant
     | Notice

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from easyremote.schedule.requirements import Requirement
+from easyremote.trust.rules import Rule
 from easyremote.wire.frame import Carry, Control
 from easyremote.wire.values import Segments
 
@@ -17,6 +18,27 @@ CallKey: TypeAlias = tuple[bytes, int]
 
 class Woken(msgspec.Struct, frozen=True, gc=False):
     """The time a machine asked to be woken at has come."""
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """What this device keeps of its network, read afresh before each link.
+
+    ``root`` is the network's root key, ``gateway`` the gateway's device id, ``credential`` this device's
+    membership, ``revocations`` the newest list it has seen, ``grants`` what it was given.
+    """
+
+    root: bytes
+    gateway: bytes
+    credential: bytes
+    revocations: bytes = b""
+    grants: tuple[bytes, ...] = ()
+
+
+class OperationRequested(msgspec.Struct, frozen=True, gc=False):
+    """The program, an operator's, asks something of the gateway."""
+
+    number: int
+    request: bytes
 
 
 class LinkOpened(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +94,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     name: str
     max_concurrent: int | None = None
     timeout_seconds: float | None = None
+    rule: Rule | None = None
 
 
 class Offered(msgspec.Struct, frozen=True, gc=False):
@@ -138,6 +161,8 @@ Answer: TypeAlias = Done | Failed | Yielded | Ended | Stopped
 
 Event: TypeAlias = (
     Woken
+    | Joined
+    | OperationRequested
     | LinkOpened
     | LinkClosed
     | PacketReceived

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from easyremote.wire.messages import LoadReport, Presence
+from easyremote.protocol.limits import Limits, Pace
+from easyremote.wire.messages import Hello, LoadReport, Presence
 
 NO_LOAD = LoadReport()
 
@@ -11,27 +12,39 @@ class Attached:
     """One link to a gateway and the device at its other end."""
 
     __slots__ = (
+        "address",
         "endpoint",
         "heard_at",
+        "hello",
         "link",
         "load",
         "name",
         "nonce",
         "opened_at",
+        "pace",
         "presence",
+        "renew_at",
         "role",
-        "watching",
+        "roles",
+        "shown_name",
+        "transcript",
     )
 
-    def __init__(self, link: int, nonce: bytes, now: float) -> None:
+    def __init__(self, link: int, nonce: bytes, address: str, limits: Limits, now: float) -> None:
         self.link = link
         self.nonce = nonce
+        self.address = address
+        self.pace = Pace(limits)
+        self.hello: Hello | None = None
+        self.transcript = b""
+        self.roles: tuple[str, ...] = ()
+        self.shown_name = ""
+        self.renew_at = float("inf")
         self.opened_at = now
         self.heard_at = now
         self.endpoint = b""
         self.name = ""
         self.role = ""
-        self.watching = False
         self.presence: Presence | None = None
         self.load = NO_LOAD
 
@@ -49,10 +62,23 @@ class PresenceTable:
         self.by_endpoint: dict[bytes, Attached] = {}
         self.by_name: dict[str, Attached] = {}
         self.watchers: dict[int, Attached] = {}
+        self.by_address: dict[str, set[int]] = {}
+        self._links_of: dict[bytes, int] = {}
+
+    def open(self, attached: Attached) -> None:
+        """A link from somebody who has not said who they are."""
+        self.by_link[attached.link] = attached
+        self.by_address.setdefault(attached.address, set()).add(attached.link)
+
+    def links_of(self, device: bytes) -> int:
+        """How many links a device has."""
+        return self._links_of.get(device, 0)
 
     def add(self, attached: Attached) -> None:
         """A device has proved who it is."""
         self.by_endpoint[attached.endpoint] = attached
+        device = attached.endpoint[:32]
+        self._links_of[device] = self._links_of.get(device, 0) + 1
         if attached.name:
             self.by_name[attached.name] = attached
 
@@ -62,20 +88,19 @@ class PresenceTable:
         if attached is None:
             return None
         self.watchers.pop(link, None)
+        crowd = self.by_address.get(attached.address, set())
+        crowd.discard(link)
+        if not crowd:
+            self.by_address.pop(attached.address, None)
         if self.by_endpoint.get(attached.endpoint) is attached:
             del self.by_endpoint[attached.endpoint]
+            device = attached.endpoint[:32]
+            self._links_of[device] -= 1
+            if not self._links_of[device]:
+                del self._links_of[device]
         if self.by_name.get(attached.name) is attached:
             del self.by_name[attached.name]
         return attached if attached.welcomed else None
-
-    def free_name(self, wanted: str) -> str:
-        """``wanted``, or the first of ``wanted-2``, ``wanted-3``… that nobody holds."""
-        if wanted not in self.by_name:
-            return wanted
-        number = 2
-        while f"{wanted}-{number}" in self.by_name:
-            number += 1
-        return f"{wanted}-{number}"
 
     def nodes(self) -> list[Presence]:
         """All nodes that have shown a card, with their load."""

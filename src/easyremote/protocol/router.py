@@ -6,13 +6,18 @@ link it came from, so nobody can speak as another. It holds no call, no key and 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import msgspec
 
-from easyremote.errors import RemoteProtocolError, SignatureError
-from easyremote.protocol.attachment import FEATURES, VERSION, check_hello
+from easyremote.errors import DecodeError, RemoteProtocolError, SignatureError
+from easyremote.protocol.attachment import FEATURES, VERSION, hello_transcript
+from easyremote.protocol.directory import card_transcript
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
 from easyremote.protocol.presence import Attached, PresenceTable
+from easyremote.trust.identity import verify
+from easyremote.wire.cards import decode_card
 from easyremote.wire.frame import Carry, Control, Pieces, control, redirect
 from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES
 from easyremote.wire.messages import (
@@ -24,10 +29,14 @@ from easyremote.wire.messages import (
     Hello,
     LoadReport,
     NodeLoad,
+    Operate,
+    Operated,
     Ping,
     Pong,
     Presence,
     Rejected,
+    Renewed,
+    Revoked,
     Snapshot,
     Undeliverable,
     Watch,
@@ -42,10 +51,11 @@ HEAD_BYTES = 48
 
 
 class GatewayLinkOpened(msgspec.Struct, frozen=True, gc=False):
-    """A device connected; ``nonce`` is 32 fresh random bytes for it to sign."""
+    """A device connected from this address; ``nonce`` is 32 fresh random bytes for it to sign."""
 
     link: int
     nonce: bytes
+    address: str = ""
 
 
 class GatewayLinkClosed(msgspec.Struct, frozen=True, gc=False):
@@ -60,13 +70,78 @@ class GatewayPacketReceived(msgspec.Struct, frozen=True):
 
     link: int
     frames: list[Carry | Control]
+    size: int = 0
 
 
 class GatewayWoken(msgspec.Struct, frozen=True, gc=False):
     """The time the router asked to be woken at has come."""
 
 
-RouterEvent: TypeAlias = GatewayLinkOpened | GatewayLinkClosed | GatewayPacketReceived | GatewayWoken
+class DeviceAdmitted(msgspec.Struct, frozen=True):
+    """A device that said hello is a member, and is to be known by this name.
+
+    ``membership`` is what it is to show from now on, empty if what it showed will do; it is due for the
+    next after ``renew_seconds``.
+    """
+
+    link: int
+    name: str
+    roles: tuple[str, ...]
+    membership: bytes
+    renew_seconds: float
+    signature: bytes
+
+
+class DeviceRefused(msgspec.Struct, frozen=True, gc=False):
+    """A device that said hello does not get in."""
+
+    link: int
+    code: str
+    message: str
+
+
+class MembershipRenewed(msgspec.Struct, frozen=True, gc=False):
+    """A member gets its next membership."""
+
+    link: int
+    membership: bytes
+    renew_seconds: float
+
+
+class OperationFinished(msgspec.Struct, frozen=True, gc=False):
+    """What came of what an operator asked."""
+
+    link: int
+    number: int
+    reply: bytes = b""
+    error: str = ""
+
+
+class DeviceRenamed(msgspec.Struct, frozen=True, gc=False):
+    """A device has another name now; it must connect again to be known by it."""
+
+    device: bytes
+
+
+class RevocationsIssued(msgspec.Struct, frozen=True):
+    """There is a new list of revocations: everybody is told, and these devices are out."""
+
+    revocations: bytes
+    devices: frozenset[bytes]
+
+
+RouterEvent: TypeAlias = (
+    GatewayLinkOpened
+    | GatewayLinkClosed
+    | GatewayPacketReceived
+    | GatewayWoken
+    | DeviceAdmitted
+    | DeviceRefused
+    | MembershipRenewed
+    | OperationFinished
+    | DeviceRenamed
+    | RevocationsIssued
+)
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -83,6 +158,40 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Admit(msgspec.Struct, frozen=True):
+    """Decide whether this device, which proved its key, is a member; ``taken`` are names of nodes attached."""
+
+    link: int
+    hello: Hello
+    taken: Collection[str]
+    transcript: bytes
+
+
+class Renew(msgspec.Struct, frozen=True, gc=False):
+    """This member's membership is due for the next."""
+
+    link: int
+    device: bytes
+    name: str
+    role: str
+
+
+class Operation(msgspec.Struct, frozen=True, gc=False):
+    """An operator asks for something."""
+
+    link: int
+    number: int
+    device: bytes
+    request: bytes
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Read nothing more from a link for so long: it sends faster than it may."""
+
+    link: int
+    seconds: float
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """Tell the operator: a device joined, left or was turned away."""
 
@@ -91,16 +200,26 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     role: str
     event: str
     detail: str = ""
+    address: str = ""
 
 
-RouterEffect: TypeAlias = Send | Close | Report
+RouterEffect: TypeAlias = Send | Close | Admit | Renew | Operation | Pause | Report
 
 
 class Router:
     """The whole of a gateway but its sockets."""
 
-    def __init__(self, gateway: bytes, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        gateway: bytes,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        limits: Limits = DEFAULT_LIMITS,
+        revocations: bytes = b"",
+    ) -> None:
         self._gateway = gateway
+        self.limits = limits
+        self._revocations = revocations
         self.lease_seconds = lease_seconds
         self.table = PresenceTable()
         self.wake_at = float("inf")
@@ -114,26 +233,60 @@ class Router:
             attached = self.table.by_link.get(event.link)
             if attached is not None:
                 attached.heard_at = now
-                self._packet(attached, event.frames, effects)
+                pause = attached.pace.count(event.frames, event.size, now)
+                if pause > 0.0:
+                    effects.append(Pause(event.link, pause))
+                self._packet(attached, event.frames, now, effects)
             return effects
         match event:
-            case GatewayLinkOpened(link=link, nonce=nonce):
-                self.table.by_link[link] = Attached(link, nonce, now)
-                self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)
-                self._say(
-                    link,
-                    Challenge(nonce=nonce, version=VERSION, features=FEATURES, gateway=self._gateway),
-                    effects,
-                )
+            case GatewayLinkOpened():
+                self._opened(event, now, effects)
             case GatewayLinkClosed(link=link, reason=reason):
                 self._gone(link, reason, effects)
             case GatewayWoken():
                 self._check_leases(now, effects)
+            case DeviceAdmitted():
+                self._admitted(event, now, effects)
+            case DeviceRefused(link=link, code=code, message=message):
+                if (origin := self.table.by_link.get(link)) is not None:
+                    self._turn_away(origin, code, message, effects)
+            case MembershipRenewed(link=link, membership=membership, renew_seconds=renew_seconds):
+                origin = self.table.by_link.get(link)
+                if origin is not None and origin.welcomed:
+                    origin.renew_at = now + renew_seconds
+                    if membership:
+                        self._say(link, Renewed(membership), effects)
+            case OperationFinished(link=link, number=number, reply=reply, error=error):
+                if link in self.table.by_link:
+                    self._say(link, Operated(number, reply, error), effects)
+            case DeviceRenamed(device=device):
+                for attached in [
+                    one for one in self.table.by_endpoint.values() if one.endpoint[:32] == device
+                ]:
+                    self._say(attached.link, Goodbye("renamed", "an operator renamed this device"), effects)
+                    self._gone(attached.link, "closed", effects)
+                    effects.append(Close(attached.link, "renamed"))
+            case RevocationsIssued():
+                self._revoke(event, effects)
         return effects
+
+    def _opened(self, event: GatewayLinkOpened, now: float, effects: list[RouterEffect]) -> None:
+        origin = Attached(event.link, event.nonce, event.address, self.limits, now)
+        self.table.open(origin)
+        self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)
+        crowd, most = len(self.table.by_address[event.address]), self.limits.connections_per_address
+        if crowd > most:
+            message = f"this gateway takes {most} connections from one address (connections_per_address)"
+            self._turn_away(origin, "crowded", message, effects)
+            return
+        challenge = Challenge(nonce=event.nonce, version=VERSION, features=FEATURES, gateway=self._gateway)
+        self._say(event.link, challenge, effects)
 
     # ---- frames
 
-    def _packet(self, origin: Attached, frames: list[Carry | Control], effects: list[RouterEffect]) -> None:
+    def _packet(
+        self, origin: Attached, frames: list[Carry | Control], now: float, effects: list[RouterEffect]
+    ) -> None:
         try:
             for frame in frames:
                 if isinstance(frame, Carry):
@@ -141,7 +294,7 @@ class Router:
                 else:
                     record = decode(frame.data)
                     if record is not None:
-                        self._control(origin, record, effects)
+                        self._control(origin, record, now, effects)
         except RemoteProtocolError as error:
             self._turn_away(origin, "protocol", str(error), effects)
 
@@ -157,9 +310,9 @@ class Router:
         self.routed += 1
         effects.append(Send(target.link, redirect(frame, origin.endpoint)))
 
-    def _control(self, origin: Attached, record: Record, effects: list[RouterEffect]) -> None:
+    def _control(self, origin: Attached, record: Record, now: float, effects: list[RouterEffect]) -> None:
         if isinstance(record, Hello):
-            self._hello(origin, record, effects)
+            self._hello(origin, record, now, effects)
             return
         if not origin.welcomed:
             raise RemoteProtocolError("a device must say hello before it sends anything else")
@@ -167,7 +320,7 @@ class Router:
             case Ping(token=token):
                 self._say(origin.link, Pong(token), effects)
             case Watch():
-                origin.watching = True
+                self._check_watches(origin)
                 self.table.watchers[origin.link] = origin
                 self._say(origin.link, Snapshot(nodes=self.table.nodes()), effects)
             case Advertise(card=card, signature=signature):
@@ -175,41 +328,64 @@ class Router:
             case LoadReport():
                 origin.load = record
                 self._tell_watchers(Change(event=NodeLoad(endpoint=origin.endpoint, load=record)), effects)
+            case Operate(number=number, request=request):
+                if "operator" not in origin.roles:
+                    reason = "only an operator of the network may ask this of its gateway"
+                    self._say(origin.link, Operated(number, b"", reason), effects)
+                else:
+                    effects.append(Operation(origin.link, number, origin.endpoint[:32], request))
             case Goodbye():
                 self._gone(origin.link, "left", effects)
                 effects.append(Close(origin.link, "left"))
 
-    def _hello(self, origin: Attached, hello: Hello, effects: list[RouterEffect]) -> None:
-        if origin.welcomed:
+    def _hello(self, origin: Attached, hello: Hello, now: float, effects: list[RouterEffect]) -> None:
+        if origin.welcomed or origin.transcript:
             raise RemoteProtocolError("a device said hello twice on one link")
+        origin.transcript = hello_transcript(
+            origin.nonce, self._gateway, hello.endpoint, hello.name, hello.role
+        )
         try:
-            check_hello(hello, origin.nonce, self._gateway)
+            verify(hello.endpoint[:32], hello.signature, origin.transcript)
         except SignatureError:
             self._turn_away(origin, "signature", "the hello is not signed by the device it names", effects)
             return
         if hello.role not in ("node", "client"):
             self._turn_away(origin, "role", f"a device is a node or a client, not a {hello.role!r}", effects)
             return
-        name = hello.name
+        origin.hello = hello
+        before, taken = self.table.by_endpoint.get(hello.endpoint), self.table.by_name.keys()
+        effects.append(
+            Admit(
+                origin.link, hello, taken - {before.name} if before is not None else taken, origin.transcript
+            )
+        )
+
+    def _admitted(self, admitted: DeviceAdmitted, now: float, effects: list[RouterEffect]) -> None:
+        origin = self.table.by_link.get(admitted.link)
+        if origin is None or origin.hello is None:
+            return  # it hung up meanwhile
+        hello, name = origin.hello, admitted.name
+        origin.hello = None
         before = self.table.by_endpoint.get(hello.endpoint)
         if before is not None:  # the same process, on a new link: the old one is dead
             self.table.remove(before.link)
             effects.append(Close(before.link, "the device connected again"))
+        crowd, most = self.table.links_of(hello.endpoint[:32]), self.limits.connections_per_device
+        if crowd >= most:
+            message = f"this gateway takes {most} connections of one device (connections_per_device)"
+            self._turn_away(origin, "crowded", message, effects)
+            self._tell_departed(before, "closed", effects)
+            return
         if hello.role == "node":
-            taken = self._claim_name(origin, hello, effects)
-            if taken is None:
-                self._tell_departed(before, "closed", effects)
-                return
-            name = taken
+            self._replace_holder(hello, name, effects)
             if before is not None and before.name == name:  # watchers know it by its card until the next
                 origin.presence, origin.load = before.presence, before.load
             else:
                 self._tell_departed(before, "replaced", effects)
-        origin.endpoint, origin.name, origin.role = (
-            hello.endpoint,
-            name if hello.role == "node" else "",
-            hello.role,
-        )
+        origin.endpoint, origin.role, origin.roles = hello.endpoint, hello.role, admitted.roles
+        origin.name = name if hello.role == "node" else ""
+        origin.shown_name = name
+        origin.renew_at = now + admitted.renew_seconds
         self.table.add(origin)
         welcome = Welcome(
             version=VERSION,
@@ -217,42 +393,72 @@ class Router:
             lease_seconds=self.lease_seconds,
             name=name,
             gateway=self._gateway,
+            membership=admitted.membership,
+            signature=admitted.signature,
         )
         self._say(origin.link, welcome, effects)
+        if self._revocations:
+            self._say(origin.link, Revoked(self._revocations), effects)
         effects.append(Report(name, hello.endpoint[:32], hello.role, "joined"))
 
-    def _claim_name(self, origin: Attached, hello: Hello, effects: list[RouterEffect]) -> str | None:
-        """The name the node gets: as wanted; ``name*`` means that any free name like it will do."""
-        if hello.name.endswith("*"):
-            return self.table.free_name(hello.name[:-1])
-        holder = self.table.by_name.get(hello.name)
+    def _replace_holder(self, hello: Hello, name: str, effects: list[RouterEffect]) -> None:
+        """The name is this device's; if another process of it holds it, that one is out."""
+        holder = self.table.by_name.get(name)
         if holder is None or holder.endpoint == hello.endpoint:
-            return hello.name
-        if holder.endpoint[:32] != hello.endpoint[:32]:
-            message = (
-                f"the name {hello.name!r} belongs to another device that is connected. "
-                "Give this node another: ComputeNode(…, node_id='another-name') or easynet node --name"
-            )
-            self._turn_away(origin, "name_taken", message, effects)
-            return None
-        message = f"a newer process on the same device took over the name {hello.name!r}"
+            return
+        message = f"a newer process on the same device took over the name {name!r}"
         self._say(holder.link, Goodbye(code="replaced", message=message), effects)
         self._gone(holder.link, "replaced", effects)
         effects.append(Close(holder.link, message))
-        return hello.name
+
+    def _revoke(self, issued: RevocationsIssued, effects: list[RouterEffect]) -> None:
+        """Everybody hears it, and those who are out are out at once."""
+        self._revocations = issued.revocations
+        frame = control(encode(Revoked(issued.revocations)))
+        for attached in list(self.table.by_endpoint.values()):
+            effects.append(Send(attached.link, frame))
+            if attached.endpoint[:32] in issued.devices:
+                message = "this device has been revoked by an operator of the network"
+                self._say(attached.link, Goodbye(code="revoked", message=message), effects)
+                self._gone(attached.link, "left", effects)
+                effects.append(Close(attached.link, "revoked"))
 
     def _advertise(
         self, origin: Attached, card: bytes, signature: bytes, effects: list[RouterEffect]
     ) -> None:
-        if origin.role != "node":
+        if origin.role != "node" or "node" not in origin.roles:
             raise RemoteProtocolError("only a node has a card")
         if len(card) > MAX_CARD_BYTES:
             raise RemoteProtocolError(f"a card of {len(card):,} bytes; at most {MAX_CARD_BYTES:,} are taken")
+        self._check_card(origin, card, signature)
         shown = Presence(
             endpoint=origin.endpoint, name=origin.name, card=card, signature=signature, load=origin.load
         )
         origin.presence = shown
         self._tell_watchers(Change(event=shown), effects)
+
+    def _check_watches(self, origin: Attached) -> None:
+        device, most = origin.endpoint[:32], self.limits.watches_per_device
+        watching = sum(1 for one in self.table.watchers.values() if one.endpoint[:32] == device)
+        if origin.link not in self.table.watchers and watching >= most:
+            raise RemoteProtocolError(
+                f"this gateway tells one device of changes on {most} connections (watches_per_device)"
+            )
+
+    def _check_card(self, origin: Attached, card: bytes, signature: bytes) -> None:
+        """Nobody is shown a card that its readers would have to refuse."""
+        try:
+            verify(origin.endpoint[:32], signature, card_transcript(card))
+            shown = decode_card(card)
+        except (SignatureError, DecodeError) as error:
+            raise RemoteProtocolError(f"a card that does not hold: {error}") from None
+        if shown.endpoint != origin.endpoint or shown.name != origin.name:
+            raise RemoteProtocolError("a node showed a card that is not its own")
+        most = self.limits.functions_per_card
+        if len(shown.functions) > most:
+            raise RemoteProtocolError(
+                f"a card with {len(shown.functions)} functions; this gateway takes {most} (functions_per_card)"
+            )
 
     # ---- comings and goings
 
@@ -270,9 +476,10 @@ class Router:
 
     def _turn_away(self, origin: Attached, code: str, message: str, effects: list[RouterEffect]) -> None:
         self._say(origin.link, Rejected(code=code, message=message), effects)
-        effects.append(Report(origin.name, origin.endpoint[:32], origin.role, "turned away", message))
+        effects.append(
+            Report(origin.name, origin.endpoint[:32], origin.role, "turned away", message, origin.address)
+        )
         self._gone(origin.link, "closed", effects)
-        self.table.by_link.pop(origin.link, None)
         effects.append(Close(origin.link, message))
 
     def _check_leases(self, now: float, effects: list[RouterEffect]) -> None:
@@ -280,6 +487,13 @@ class Router:
             if now - attached.heard_at >= self.lease_seconds:
                 self._gone(attached.link, "silent", effects)
                 effects.append(Close(attached.link, f"silent for {self.lease_seconds:g} s"))
+            elif attached.welcomed and now >= attached.renew_at:
+                attached.renew_at = now + self.lease_seconds  # asked again if nothing comes of it
+                effects.append(
+                    Renew(attached.link, attached.endpoint[:32], attached.shown_name, attached.role)
+                )
+            elif not attached.welcomed and now - attached.opened_at >= self.limits.hello_seconds:
+                self._turn_away(attached, "late", "a device must say hello soon after it connects", effects)
         self.wake_at = now + self.lease_seconds / 4 if self.table.by_link else float("inf")
 
     # ---- saying

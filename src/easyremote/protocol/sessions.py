@@ -16,7 +16,7 @@ from easyremote.protocol.machine import NEVER, Entropy
 from easyremote.trust.handshake import Prekeys, PublicPrekey, initiate
 from easyremote.trust.identity import Identity
 from easyremote.trust.session import Session
-from easyremote.wire.bundle import RESET, Sealed, write_sealed
+from easyremote.wire.bundle import RESET, Present, Sealed, write_sealed
 from easyremote.wire.frame import Pieces
 
 SESSION_SECONDS = 3600.0
@@ -42,6 +42,8 @@ class Sessions:
         self._current: dict[bytes, Channel] = {}
         self._active: dict[Channel, None] = {}
         self._resets: list[tuple[bytes, Pieces]] = []
+        self.tokens: list[bytes] = []
+        """What this device shows those whom it calls, first thing in every session."""
         self.bundled = 0
         """How many messages the last pull gave."""
         self.refused = 0
@@ -65,7 +67,17 @@ class Sessions:
         channel = Channel(Session(keys, initiator=True), peer, now, handshake=handshake, active=self._active)
         self._channels[peer, channel.session.id] = channel
         self._current[peer] = channel
+        self._present(channel)
         return channel
+
+    def present_again(self, tokens: list[bytes]) -> None:
+        """Show these from now on, also in sessions that there are."""
+        self.tokens = tokens
+        for channel in self._current.values():
+            self._present(channel)
+
+    def _present(self, channel: Channel) -> None:
+        channel.say(Present(self.tokens), 16 + sum(map(len, self.tokens)))
 
     def receive(self, peer: bytes, sealed: Sealed, now: float) -> tuple[Channel, list[Opened]] | None:
         """Open a frame from this peer; None when it does not open, which changes nothing."""

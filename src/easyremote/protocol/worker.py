@@ -15,7 +15,7 @@ from msgspec import Raw, structs
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.call import call_text
 from easyremote.protocol.channel import Channel
-from easyremote.protocol.effects import Effect, Grant, Notice, Start, Stop
+from easyremote.protocol.effects import NOBODY, CallEnded, Effect, Grant, Notice, Start, Stop
 from easyremote.protocol.events import (
     Answer,
     CallKey,
@@ -27,6 +27,7 @@ from easyremote.protocol.events import (
     Stopped,
     Yielded,
 )
+from easyremote.protocol.guard import Guard, Pass
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.sessions import Sessions
 from easyremote.wire.bundle import (
@@ -37,6 +38,7 @@ from easyremote.wire.bundle import (
     Invoke,
     Item,
     Message,
+    Present,
     Refuse,
     Result,
     Window,
@@ -61,6 +63,10 @@ class _Job:
     """A call this node has taken."""
 
     __slots__ = (
+        "asked_at",
+        "bytes_in",
+        "bytes_out",
+        "caller",
         "channel",
         "deadline",
         "function",
@@ -75,6 +81,9 @@ class _Job:
     def __init__(self, key: CallKey, channel: Channel, function: str) -> None:
         self.key, self.channel, self.function = key, channel, function
         self.start: Start | None = None
+        self.caller = NOBODY
+        self.asked_at = 0.0
+        self.bytes_in = self.bytes_out = 0
         self.lane: _Lane | None = None
         self.size = 0
         self.deadline = NEVER
@@ -105,8 +114,11 @@ class _Lane:
 class Worker:
     """All calls of one node that are not answered."""
 
-    def __init__(self, sessions: Sessions, *, max_value_bytes: int, capacity: int = CALLS_MAX) -> None:
+    def __init__(
+        self, sessions: Sessions, guard: Guard, *, max_value_bytes: int, capacity: int = CALLS_MAX
+    ) -> None:
         self._sessions = sessions
+        self.guard = guard
         self._max_value_bytes = max_value_bytes
         self._capacity = capacity
         self._lanes: dict[str, _Lane] = {}
@@ -119,6 +131,7 @@ class Worker:
         self._probe_at = NEVER
         self.running = 0
         self.draining = False
+        self._now = 0.0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -137,6 +150,7 @@ class Worker:
 
     def offer(self, offer: Offer) -> None:
         """Serve a function from now on, or under new terms."""
+        self.guard.set_rule(offer.name, offer.rule)
         lane = self._lanes.get(offer.name)
         if lane is None:
             self._lanes[offer.name] = _Lane(offer)
@@ -154,10 +168,14 @@ class Worker:
 
     def take(self, channel: Channel, message: Message, now: float) -> list[Effect]:
         """A message from a caller."""
+        self._now = now
         if isinstance(message, Invoke):
             return self._invoke(channel, message, now)
         if isinstance(message, Cancel):
             return self._cancel(channel, message)
+        if isinstance(message, Present):
+            self.guard.introduce(channel, message.tokens)
+            return []
         if isinstance(message, Window):
             job = self._jobs.get((channel.peer, message.call))
             return [Grant(job.key, message.size)] if job is not None and job.running else []
@@ -181,20 +199,26 @@ class Worker:
             return self._asked_again(job, channel, ask)
         if key in self._remembered or key in self._stopping:
             return self._refuse(channel, ask.call, "repeated")
+        granted = self.guard.admit(channel, ask.function)
+        if isinstance(granted, str):
+            caller = self.guard.caller_of(channel)
+            effects = self._refuse(channel, ask.call, "not_allowed", granted)
+            return [*effects, CallEnded(ask.call, ask.function, caller, "refused not_allowed")]
         lane = self._lanes.get(ask.function)
         if lane is None:
             return self._refuse(channel, ask.call, "unknown")
         if self.draining:
             return self._refuse(channel, ask.call, "draining", "the node is shutting down")
         if ask.size > self._max_value_bytes:
-            return self._refuse(channel, ask.call, "too_large", limit_bytes=self._max_value_bytes)
+            effects = self._refuse(channel, ask.call, "too_large", limit_bytes=self._max_value_bytes)
+            return [*effects, CallEnded(ask.call, ask.function, granted.caller, "refused too_large")]
         if len(self._jobs) >= self._capacity:
             return self._refuse(channel, ask.call, "busy", f"{len(self._jobs)} calls are running or waiting")
         if lane.full and len(lane.waiting) >= QUEUE_MAX:
             return self._refuse(channel, ask.call, "busy", f"{ask.function!r} has {QUEUE_MAX} calls waiting")
         if ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
             return self._refuse(channel, ask.call, "busy", "too many large arguments are on their way")
-        return self._admit(key, channel, ask, lane, now)
+        return self._admit(key, channel, ask, lane, granted, now)
 
     def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""
@@ -208,14 +232,29 @@ class Worker:
             self._await_body(job, channel, ask)
         return []
 
-    def _admit(self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, now: float) -> list[Effect]:
+    def _admit(
+        self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, granted: Pass, now: float
+    ) -> list[Effect]:
         job = _Job(key, channel, ask.function)
         limit = lane.offer.timeout_seconds
         if ask.timeout is not None and not ask.timeout >= 0.0:  # written so that it refuses nan, too
             raise RemoteProtocolError(f"a call has {ask.timeout} s of time")
         if ask.timeout is not None and (limit is None or ask.timeout < limit):
             limit = ask.timeout
-        job.start = Start(key, ask.function, ask.arguments, ask.window, limit, call_text(ask.call))
+        if granted.spends:
+            self.guard.spend(granted)
+        job.caller, job.asked_at = granted.caller, now
+        job.bytes_in = ask.size or memoryview(ask.arguments).nbytes
+        job.start = Start(
+            key,
+            ask.function,
+            ask.arguments,
+            ask.window,
+            limit,
+            call_text(ask.call),
+            granted.caller,
+            granted.spends,
+        )
         self._jobs[key] = job
         if limit is not None:
             job.deadline, job.limit_seconds = now + limit, limit
@@ -268,16 +307,29 @@ class Worker:
         """End a call without an answer from its code; its place is free when the code has ended."""
         lane = job.lane
         self._settle(job)
+        ended = self._ended(job, reason)
         if lane is None:
-            return []
+            return [ended]
         lane.running += 1  # given back by Stopped
         self._stopping[job.key] = lane
-        return [Stop(job.key, reason)]
+        return [Stop(job.key, reason), ended]
+
+    def _ended(self, job: _Job, outcome: str) -> CallEnded:
+        return CallEnded(
+            job.key[1],
+            job.function,
+            job.caller,
+            outcome,
+            job.bytes_in,
+            job.bytes_out,
+            self._now - job.asked_at,
+        )
 
     # ---- the code's side
 
     def answer(self, answer: Answer, now: float) -> list[Effect]:
         """The executor has news of a call."""
+        self._now = now
         key = answer.key
         if isinstance(answer, Stopped):
             lane = self._stopping.pop(key, None)
@@ -292,18 +344,22 @@ class Worker:
         if isinstance(answer, Yielded):
             job.yielded = True
             number, raw, size, weight = self._place_value(channel, answer.value)
+            job.bytes_out += _size(answer.value)
             channel.say(Item(call, raw, number, size), weight)
             if number:
                 channel.send_body(number, answer.value)
             return []
         lane = job.lane
+        outcome = "ok"
         self._settle(job)
         if isinstance(answer, Done):
+            job.bytes_out = _size(answer.value)
             number, raw, size, weight = self._place_value(channel, answer.value)
             channel.say(Result(call, raw, number, size), weight)
             if number:
                 channel.send_body(number, answer.value)
         elif isinstance(answer, Failed):
+            outcome = f"error {answer.type_name}"
             weight = len(answer.message) + len(answer.traceback) + 64
             channel.say(
                 Fault(call, answer.kind, answer.type_name, answer.message, answer.traceback, answer.builtin),
@@ -311,7 +367,8 @@ class Worker:
             )
         elif isinstance(answer, Ended):
             channel.say(End(call))
-        return self._next(lane) if lane is not None and lane.waiting else []
+        ended: list[Effect] = [self._ended(job, outcome)]
+        return ended + self._next(lane) if lane is not None and lane.waiting else ended
 
     def _place_value(self, channel: Channel, value: Encoded) -> tuple[int, Raw, int, int]:
         """Body number (0: inline), inline value, body size, weight in the bundle."""
@@ -357,10 +414,19 @@ class Worker:
         self._sessions.close(channel)
         return effects
 
+    def cast_out(self) -> list[Effect]:
+        """Revocations have changed: callers that no longer count are gone, and their calls with them."""
+        effects: list[Effect] = []
+        for channel in self.guard.outcasts(self._sessions):
+            self._sessions.reset(channel.peer, channel.session.id)
+            effects += self.caller_lost(channel)
+        return effects
+
     # ---- time
 
     def wake(self, now: float) -> list[Effect]:
         """Deadlines that have passed; callers that may be gone."""
+        self._now = now
         effects: list[Effect] = []
         while self._timers and self._timers[0][0] <= now:
             _, key = heapq.heappop(self._timers)
@@ -398,3 +464,7 @@ class Worker:
     def busy_sessions(self) -> set[int]:
         """Sessions that calls still need."""
         return {job.channel.session.id for job in self._jobs.values()}
+
+
+def _size(value: Encoded) -> int:
+    return len(value) if isinstance(value, bytes) else value.size

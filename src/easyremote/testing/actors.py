@@ -37,6 +37,7 @@ from easyremote.protocol.events import (
     DrainStarted,
     Event,
     ItemsTaken,
+    Joined,
     LinkClosed,
     LinkOpened,
     Offer,
@@ -74,6 +75,8 @@ class Station:
         self.turned: EasyRemoteError | None = None
         self._link: SimLink | None = None
         self._reader: _Reader | None = None
+        realm = network.gateway.realm
+        self.machine.handle(Joined(realm.root.device, realm.gateway.device, b""), self.world.now)
         self._writing = False
         self._blocked = False
         self._timer: Timer | None = None
@@ -271,6 +274,7 @@ class SimNode(Station):
             prekeys=self._prekeys,
             max_value_bytes=max_value_bytes,
             capacity=capacity,
+            clock=network.clock,
         )
         super().__init__(network, line, machine)
         self.executor = FakeExecutor(self.world, self.post)
@@ -316,6 +320,7 @@ class SimNode(Station):
                 functions=self._functions,
                 max_value_bytes=self._max_value_bytes,
                 capacity=self._capacity,
+                membership=self.machine.standing.credential,
             )
         )
         self.post(CardChanged(card, self._identity.sign(card_transcript(card))))
@@ -378,6 +383,7 @@ class SimClient(Station):
             entropy=chance.randbytes,
             dice=chance.random,
             max_value_bytes=max_value_bytes,
+            clock=network.clock,
         )
         super().__init__(network, line, machine)
         self.outcomes: dict[int, Outcome] = {}

@@ -19,6 +19,7 @@ import msgspec
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.router import (
+    Admit,
     Close,
     GatewayLinkClosed,
     GatewayLinkOpened,
@@ -29,6 +30,7 @@ from easyremote.protocol.router import (
     RouterEvent,
     Send,
 )
+from easyremote.testing.realm import EPOCH, Realm
 from easyremote.testing.world import Timer, World
 from easyremote.wire.frame import Carry, Pieces, join, walk
 from easyremote.wire.limits import LEASE_SECONDS, LINK_QUEUE_BYTES, MAX_PACKET_BYTES
@@ -266,11 +268,11 @@ class SimGateway:
         self.network = network
         self.world = network.world
         self._lease_seconds = lease_seconds
-        self._identity = network.world.random.randbytes(32)
+        self.realm = Realm(network.world.random.randbytes, network.clock)
         self._numbers = 0
         self._timer: Timer | None = None
         self.ports: dict[int, _Port] = {}
-        self.router: Router | None = Router(self._identity, lease_seconds=lease_seconds)
+        self.router: Router | None = Router(self.realm.gateway.device, lease_seconds=lease_seconds)
         self.inspect: Callable[[bytes], None] = lambda packet: None
         self.queued_bytes_max = 0
 
@@ -311,7 +313,7 @@ class SimGateway:
 
     def _begin(self) -> None:
         self.world.note("gateway begins")
-        self.router = Router(self._identity, lease_seconds=self._lease_seconds)
+        self.router = Router(self.realm.gateway.device, lease_seconds=self._lease_seconds)
 
     def _handle(self, event: RouterEvent) -> None:
         router = self.router
@@ -326,6 +328,8 @@ class SimGateway:
                 port = self.ports.get(effect.link)
                 if port is not None:
                     port.close()
+            elif isinstance(effect, Admit):
+                self._handle(self.realm.admit(effect))
             elif isinstance(effect, Report):
                 self.world.note("gateway", effect.event, effect.role, effect.name, effect.detail)
         if self._timer is None and router.wake_at < float("inf"):
@@ -344,6 +348,7 @@ class Network:
     ) -> None:
         self.world = world
         self.weather = weather or Weather()
+        self.clock = lambda: EPOCH + world.now
         self.packets = 0
         self.lines: list[Line] = []
         self.gateway = SimGateway(self, lease_seconds=lease_seconds)

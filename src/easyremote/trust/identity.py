@@ -48,6 +48,10 @@ class Identity:
         """The 64-byte signature of ``data``."""
         return self._private.sign(data)
 
+    def seed(self) -> bytes:
+        """The private half, for this room alone: tokens are signed by a library of its own."""
+        return self._private.private_bytes_raw()
+
     def __repr__(self) -> str:
         """The public half only."""
         return f"<Identity {device_text(self.device)}>"

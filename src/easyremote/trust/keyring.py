@@ -1,7 +1,8 @@
-"""The device's key on disk: the one file under the line that touches it.
+"""What a device keeps on disk: the one file under the line that touches it.
 
-``device.key`` holds the 32-byte seed in hexadecimal. It is readable by its owner alone, appears whole or
-not at all, and is never overwritten: processes that start at once agree on the one that was first.
+Every file here is readable by its owner alone and appears whole or not at all. Keys are seeds of 32 bytes in
+hexadecimal; a key is never overwritten: processes that start at once agree on the one that was first. Other
+files are replaced whole.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from easyremote.errors import IdentityError
 from easyremote.trust.identity import SEED_BYTES, Identity
 
+T = TypeVar("T")
+
 KEY_NAME = "device.key"
-KEY_FILE_BYTES_MAX = 1024
+FILE_BYTES_MAX = 4 << 20
 
 
 def default_home() -> Path:
@@ -39,42 +44,127 @@ class Keyring:
     def __init__(self, home: Path | None = None) -> None:
         self.home = Path(home) if home is not None else default_home()
 
-    def identity(self, fresh_seed: bytes) -> Identity:
-        """This device's identity; made from ``fresh_seed`` if there is none yet.
+    # ---- keys
+
+    def identity(self, fresh_seed: bytes, name: str = KEY_NAME) -> Identity:
+        """The identity of this key file, by default this device's; made from ``fresh_seed`` if there is none yet.
 
         Raises:
             IdentityError: The key cannot be read or written, is broken, or others may read or replace it.
         """
-        path = self.home / KEY_NAME
+        if len(fresh_seed) != SEED_BYTES:
+            raise IdentityError(f"an identity's seed has {SEED_BYTES} bytes, found {len(fresh_seed)}")
+        found = self.key(name)
+        if found is not None:
+            return found
+        self._guarded(name, lambda path: self._create(path, fresh_seed.hex().encode("ascii") + b"\n"))
+        made = self.key(name)
+        if made is None:
+            raise IdentityError(f"the key {self.home / name} vanished while it was made: try again")
+        return made
+
+    def key(self, name: str) -> Identity | None:
+        """The identity of this key file; None if there is none.
+
+        Raises:
+            IdentityError: The key cannot be read, is broken, or others may read or replace it.
+        """
+        text = self.read(name)
+        if text is None:
+            return None
         try:
-            if not path.exists():
-                self._create(path, fresh_seed)
-            return self._read(path)
-        except OSError as error:
+            seed = bytes.fromhex(text.decode("ascii").strip())
+        except (UnicodeDecodeError, ValueError):
+            seed = b""
+        if len(seed) != SEED_BYTES:
             raise IdentityError(
-                f"cannot use the device key {path}: {error.strerror}. Make the folder writable, "
+                f"the device key {self.home / name} is broken: wanted {SEED_BYTES} bytes in hexadecimal. Restore it "
+                "from a backup, or move it away to become a new device"
+            )
+        return Identity.from_seed(seed)
+
+    # ---- files
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None if there is none.
+
+        Raises:
+            IdentityError: It cannot be read, or others may read or replace it.
+        """
+        return self._guarded(name, self._read)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file, whole, on disk before this returns.
+
+        Raises:
+            IdentityError: It cannot be written.
+        """
+        self._guarded(name, lambda path: self._replace(path, data))
+
+    def create(self, name: str, data: bytes) -> bytes:
+        """What the file holds, which is ``data`` if there was none.
+
+        Raises:
+            IdentityError: It cannot be read or written.
+        """
+        found = self.read(name)
+        if found is None:
+            self._guarded(name, lambda path: self._create(path, data))
+            found = self.read(name)
+        return found if found is not None else data
+
+    def remove(self, name: str) -> None:
+        """There is no such file any more."""
+        self._guarded(name, lambda path: path.unlink(missing_ok=True))
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """The files of a folder, by name."""
+        place = self.home / folder
+        return sorted(f"{folder}/{one.name}" for one in place.glob(f"*{suffix}")) if place.is_dir() else []
+
+    # ---- how
+
+    def _guarded(self, name: str, act: Callable[[Path], T]) -> T:
+        path = self.home / name
+        try:
+            return act(path)
+        except OSError as error:
+            kind = "key" if name.endswith(".key") else "file"
+            raise IdentityError(
+                f"cannot use the {kind} {path}: {error.strerror}. Make the folder writable, "
                 "or set EASYREMOTE_HOME to one that is"
             ) from None
 
-    def _create(self, path: Path, seed: bytes) -> None:
-        if len(seed) != SEED_BYTES:
-            raise IdentityError(f"an identity's seed has {SEED_BYTES} bytes, found {len(seed)}")
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mark = hashlib.sha256(b"file name" + seed).hexdigest()[:16]  # a name shows nothing of the seed
-        fresh = path.with_name(f"{KEY_NAME}.{os.getpid()}.{mark}.new")
+    def _fresh(self, path: Path, data: bytes) -> Path:
+        """A file beside it, on disk, that nobody else has seen."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark = hashlib.sha256(b"file name" + os.urandom(16)).hexdigest()[:16]
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.{mark}.new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return fresh
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        fresh = self._fresh(path, data)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(seed.hex().encode("ascii") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            os.replace(fresh, path)
+            self._sync(path.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def _create(self, path: Path, data: bytes) -> None:
+        fresh = self._fresh(path, data)
+        try:
             try:
                 os.link(fresh, path)  # unlike a rename, this fails if another process was first
             except FileExistsError:
                 pass
             except OSError:  # a file system without hard links
                 self._rename(fresh, path)
-            self._sync_home()
+            self._sync(path.parent)
         finally:
             fresh.unlink(missing_ok=True)
 
@@ -85,7 +175,7 @@ class Keyring:
             return
         import fcntl
 
-        folder = os.open(self.home, os.O_RDONLY)
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             if not path.exists():
@@ -93,48 +183,41 @@ class Keyring:
         finally:
             os.close(folder)
 
-    def _sync_home(self) -> None:
+    def _sync(self, place: Path) -> None:
         if os.name == "posix":
-            folder = os.open(self.home, os.O_RDONLY)
+            folder = os.open(place, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
 
-    def _read(self, path: Path) -> Identity:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
+        except FileNotFoundError:
+            return None
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)  # of the very file that is read
             if os.name == "posix":
                 self._check(path, found)
-            text = file.read(KEY_FILE_BYTES_MAX) if stat.S_ISREG(found.st_mode) else b""
-        try:
-            seed = bytes.fromhex(text.decode("ascii").strip())
-        except (UnicodeDecodeError, ValueError):
-            seed = b""
-        if len(seed) != SEED_BYTES:
-            raise IdentityError(
-                f"the device key {path} is broken: wanted {SEED_BYTES} bytes in hexadecimal. Restore it from a "
-                "backup, or move it away to become a new device"
-            )
-        return Identity.from_seed(seed)
+            return file.read(FILE_BYTES_MAX) if stat.S_ISREG(found.st_mode) else b""
 
     def _check(self, path: Path, found: os.stat_result) -> None:
-        """Refuse a key that others may know, or may have put there."""
+        """Refuse a file that others may know, or may have put there."""
+        kind = "device key" if path.name == KEY_NAME else "key" if path.suffix == ".key" else "file"
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             raise IdentityError(
-                f"others may read the device key {path} (its mode is {mode:04o}, wanted 0600). "
-                f"Run: chmod 600 {path}"
+                f"others may read the {kind} {path} (its mode is {mode:04o}, wanted 0600). Run: chmod 600 {path}"
             )
-        folder = self.home.stat()
+        folder = path.parent.stat()
         if found.st_uid not in (os.geteuid(), 0, folder.st_uid):
             raise IdentityError(
-                f"the device key {path} belongs to another user (id {found.st_uid}), who knows it. "
+                f"the {kind} {path} belongs to another user (id {found.st_uid}), who knows it. "
                 "Make a new one: move it away, or set EASYREMOTE_HOME to a folder of your own"
             )
         if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
             raise IdentityError(
-                f"others may replace the device key {path} (the folder's mode is "
-                f"{stat.S_IMODE(folder.st_mode):04o}). Run: chmod go-w {self.home}"
+                f"others may replace the {kind} {path} (the folder's mode is "
+                f"{stat.S_IMODE(folder.st_mode):04o}). Run: chmod go-w {path.parent}"
             )

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.wire.frame import read_varint, varint
+from easyremote.wire.limits import GRANTS_MAX, TOKEN_BYTES_MAX
 
 ORDERED, LOOSE, RESET = 0, 1, 2
 """The spaces a sealed frame counts in: ordered and resent until acknowledged; loose; and the one
@@ -27,6 +28,7 @@ frame that is not sealed, by which a device says that it does not know a session
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 """Neither below 0 nor NaN: a peer's numbers become sizes and timers."""
+Token: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=2 * TOKEN_BYTES_MAX)]
 
 
 class Invoke(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -119,7 +121,13 @@ class Part(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
     length: Count
 
 
-Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part
+class Present(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=10):
+    """Who I am, in tokens: my membership, then grants. The first message of a caller's session."""
+
+    tokens: Annotated[list[Token], msgspec.Meta(max_length=GRANTS_MAX + 1)]
+
+
+Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part | Present
 
 
 class Bundle(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -148,7 +156,7 @@ _decoder = msgspec.msgpack.Decoder(Bundle)
 _unread = msgspec.msgpack.Decoder(_Unread)
 _message = msgspec.msgpack.Decoder(Message)
 _headed = msgspec.msgpack.Decoder(_Headed)
-_KNOWN_TAGS = range(1, 10)
+_KNOWN_TAGS = range(1, 11)
 
 
 def encode_bundle(ack: int, load: int, messages: list[Message]) -> bytes:

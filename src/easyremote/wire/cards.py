@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from easyremote.errors import DecodeError, EncodeError
+from easyremote.wire.limits import FUNCTIONS_MAX, TOKEN_BYTES_MAX
 
 __all__ = ["CARD_FORMAT", "FunctionCard", "NodeCard", "PrekeyCard", "decode_card", "encode_card"]
 
@@ -84,6 +85,7 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
         name: The node's human name.
         number: Grows with each card of an endpoint: the higher one holds.
         prekey: What a caller seals its first frame to.
+        membership: The node's credential: that it belongs to the network, under this name.
         expires_seconds: When the card ends, in seconds since 1970 (UTC); None: with the node's presence.
         functions: What the node offers.
         facts: What was found on the machine: CPUs, memory, GPUs, versions.
@@ -99,8 +101,9 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     number: Count
     prekey: PrekeyCard
+    membership: Annotated[bytes, msgspec.Meta(max_length=TOKEN_BYTES_MAX)] = b""
     expires_seconds: float | None = None
-    functions: list[FunctionCard] = []
+    functions: Annotated[list[FunctionCard], msgspec.Meta(max_length=FUNCTIONS_MAX)] = []
     facts: dict[str, str | int | float | bool] = {}
     labels: dict[str, str] = {}
     capabilities: list[str] = []

@@ -25,6 +25,8 @@ MAX_PACKET_BYTES = 1 << 20
 """A packet is closed when it holds so much; a single frame may still be larger."""
 MAX_CARD_BYTES = 1 << 20
 """The largest card a gateway takes."""
+FUNCTIONS_MAX = 1000
+"""The most functions a node lists in its card."""
 GRPC_MAX_MESSAGE_BYTES = 8 << 20
 """The largest packet a link takes."""
 LINK_QUEUE_BYTES = 64 << 20
@@ -37,3 +39,12 @@ NODE_MAX_VALUE_BYTES = 1 << 30
 """The largest argument a node takes, unless its owner says otherwise."""
 CLIENT_MAX_VALUE_BYTES = 4 << 30
 """The largest result a client takes, unless its program says otherwise."""
+
+TOKEN_BYTES_MAX = 8 << 10
+"""The largest token or credential that is read."""
+TOKEN_BLOCKS_MAX = 16
+"""The most blocks a token has: its first, and one for each time it was narrowed."""
+GRANTS_MAX = 32
+"""The most grants a caller presents to a node."""
+REVOCATIONS_MAX = 20_000
+"""The most devices and tokens a list of revocations names."""

@@ -42,6 +42,8 @@ class Welcome(msgspec.Struct, frozen=True):
     lease_seconds: float = 0.0
     name: str = ""
     gateway: bytes = b""
+    membership: bytes = b""
+    signature: bytes = b""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -134,6 +136,55 @@ class Goodbye(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class Renewed(msgspec.Struct, frozen=True):
+    """A membership that takes the place of the one before."""
+
+    membership: bytes = b""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """The list of revocations as it is now."""
+
+    revocations: bytes = b""
+
+
+class Operate(msgspec.Struct, frozen=True):
+    """What an operator asks of the gateway."""
+
+    number: int = 0
+    request: bytes = b""
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """What came of it; ``error`` says why it was not done."""
+
+    number: int = 0
+    reply: bytes = b""
+    error: str = ""
+
+
+class EnrollRequest(msgspec.Struct, frozen=True):
+    """A device that is not a member asks to be one."""
+
+    device: bytes = b""
+    name: str = ""
+    role: str = ""
+    invite: bytes = b""
+    proof: bytes = b""
+    signature: bytes = b""
+
+
+class EnrollReply(msgspec.Struct, frozen=True):
+    """What came of it; ``code`` is empty, or says why not: ``needed refused later pending``."""
+
+    code: str = ""
+    message: str = ""
+    membership: bytes = b""
+    root: bytes = b""
+    gateway: bytes = b""
+    name: str = ""
+
+
 Control: TypeAlias = (
     Challenge
     | Hello
@@ -148,6 +199,10 @@ Control: TypeAlias = (
     | Ping
     | Pong
     | Goodbye
+    | Renewed
+    | Revoked
+    | Operate
+    | Operated
 )
 
 _KINDS: dict[type, str] = {
@@ -164,6 +219,10 @@ _KINDS: dict[type, str] = {
     Ping: "ping",
     Pong: "pong",
     Goodbye: "goodbye",
+    Renewed: "renewed",
+    Revoked: "revoked",
+    Operate: "operate",
+    Operated: "operated",
 }
 _RECORDS: dict[str, type] = {kind: record for record, kind in _KINDS.items()}
 _EVENTS: dict[type, str] = {Presence: "arrived", Departed: "departed", NodeLoad: "load"}
@@ -195,6 +254,39 @@ def decode(frame: bytes | memoryview) -> Control | None:
     if made is None:
         return None
     return _read(made, getattr(message, kind))  # type: ignore[no-any-return]
+
+
+def encode_enrollment(record: EnrollRequest | EnrollReply) -> bytes:
+    """A request to enroll, or its reply, as gRPC carries it."""
+    message = pb.EnrollRequest() if isinstance(record, EnrollRequest) else pb.EnrollReply()
+    _fill(message, record)
+    return bytes(message.SerializeToString())
+
+
+def decode_enroll_request(data: bytes) -> EnrollRequest:
+    """The request in these bytes.
+
+    Raises:
+        RemoteProtocolError: They are not one.
+    """
+    return _read_message(EnrollRequest, pb.EnrollRequest, data)  # type: ignore[no-any-return]
+
+
+def decode_enroll_reply(data: bytes) -> EnrollReply:
+    """The reply in these bytes.
+
+    Raises:
+        RemoteProtocolError: They are not one.
+    """
+    return _read_message(EnrollReply, pb.EnrollReply, data)  # type: ignore[no-any-return]
+
+
+def _read_message(made: type, generated: Any, data: bytes) -> Any:
+    try:
+        message = generated.FromString(bytes(data))
+    except ProtobufError as error:
+        raise RemoteProtocolError(f"{made.__name__} is not protobuf: {error}") from None
+    return made(**{name: getattr(message, name) for name in made.__struct_fields__})  # type: ignore[attr-defined]
 
 
 def load_descriptors() -> Any:

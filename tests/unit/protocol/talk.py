@@ -11,6 +11,8 @@ from easyremote.protocol.caller import Caller
 from easyremote.protocol.channel import Channel, Opened
 from easyremote.protocol.directory import Directory, card_transcript
 from easyremote.protocol.sessions import Sessions
+from easyremote.protocol.standing import Standing
+from easyremote.testing.realm import Realm
 from easyremote.trust.handshake import CLASSIC, Keys, Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.trust.session import Session
@@ -22,6 +24,16 @@ from easyremote.wire.messages import Change, Departed, Presence, Snapshot
 BUDGET = 1 << 20
 VALUE = b"\xa5hello"
 _sessions = itertools.count(1)
+REALM = Realm(random.Random("realm").randbytes)
+"""The network everybody here belongs to."""
+
+
+def standing(device: bytes, name: str = "client", **terms: object) -> Standing:
+    """A device's standing in it, with a membership."""
+    made = Standing(device, REALM.clock)
+    joined = REALM.joined(device, name, **terms)
+    made.join(joined.root, joined.gateway, joined.credential, b"", ())
+    return made
 
 
 def channels(now: float = 0.0) -> tuple[Channel, Channel]:
@@ -67,6 +79,7 @@ class FakeNode:
         self.prekeys = Prekeys(suite=CLASSIC)
         self.prekeys.rotate(chance.randbytes)
         self.number = 1
+        self.credential = REALM.credential(self.identity.device, name)
         self.sessions = Sessions(self.identity, self.endpoint, chance.randbytes, self.prekeys)
 
     def presence(self, **changes: object) -> Presence:
@@ -78,6 +91,7 @@ class FakeNode:
             "number": self.number,
             "functions": self.functions,
             "prekey": PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+            "membership": self.credential,
         }
         card = encode_card(NodeCard(**(fields | changes)))  # type: ignore[arg-type]
         return Presence(
@@ -106,7 +120,7 @@ class Asker:
         identity = Identity.from_seed(chance.randbytes(32))
         self.sessions = Sessions(identity, identity.device + bytes(8), chance.randbytes, None)
         self.letters: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        self.directory = Directory()
+        self.directory = Directory(standing(identity.device))
         self.caller = Caller(self.sessions, self.directory, chance.random, max_value_bytes=max_value_bytes)
         if nodes:
             self.directory.take_snapshot(Snapshot(nodes=[node.presence() for node in nodes]), 0.0, 10.0)

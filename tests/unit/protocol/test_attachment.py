@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 
 import pytest
+from unit.protocol.talk import REALM, standing
 
-from easyremote.errors import LinkError, NameTakenError, RemoteProtocolError, SignatureError
-from easyremote.protocol.attachment import VERSION, Attachment, check_hello
+from easyremote.errors import (
+    CertificateError,
+    LinkError,
+    MembershipError,
+    NameTakenError,
+    RemoteProtocolError,
+    SignatureError,
+)
+from easyremote.protocol.attachment import VERSION, Attachment, hello_transcript, welcome_transcript
 from easyremote.protocol.effects import Attached, CloseLink, Detached, Turned
+from easyremote.protocol.effects import Renewed as RenewedEffect
 from easyremote.protocol.machine import NEVER
-from easyremote.trust.identity import Identity
+from easyremote.trust.identity import Identity, verify
 from easyremote.wire.frame import Control, join, walk
 from easyremote.wire.limits import LEASE_SECONDS
 from easyremote.wire.messages import (
@@ -20,19 +29,27 @@ from easyremote.wire.messages import (
     Ping,
     Pong,
     Rejected,
+    Renewed,
     Snapshot,
     Welcome,
     decode,
 )
 from easyremote.wire.messages import Control as Record
 
-NONCE, GATEWAY = bytes(range(32)), bytes(32)
+NONCE, GATEWAY = bytes(range(32)), REALM.gateway.device
 IDENTITY = Identity.from_seed(bytes(32))
 ENDPOINT = IDENTITY.device + bytes(8)
 
 
 def detached() -> Attachment:
-    return Attachment(IDENTITY, ENDPOINT, name="lab", role="node")
+    return Attachment(IDENTITY, ENDPOINT, standing(IDENTITY.device), name="lab", role="node")
+
+
+def welcome(name: str = "lab", **fields: object) -> Welcome:
+    """As the gateway would sign it."""
+    transcript = hello_transcript(NONCE, GATEWAY, ENDPOINT, "lab", "node")
+    given = {"gateway": GATEWAY, "signature": REALM.gateway.sign(welcome_transcript(transcript, name))}
+    return Welcome(name=name, **(given | fields))  # type: ignore[arg-type]
 
 
 def attached(lease_seconds: float = 9.0) -> Attachment:
@@ -40,7 +57,7 @@ def attached(lease_seconds: float = 9.0) -> Attachment:
     attachment.opened(0.0)
     attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.0)
     said(attachment)
-    attachment.take(Welcome(lease_seconds=lease_seconds, name="lab", gateway=GATEWAY), 0.0)
+    attachment.take(welcome(lease_seconds=lease_seconds), 0.0)
     return attachment
 
 
@@ -56,16 +73,18 @@ def test_a_device_signs_what_it_was_challenged_with() -> None:
     assert attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1) == []
     (hello,) = said(attachment)
     assert isinstance(hello, Hello)
-    check_hello(hello, NONCE, GATEWAY)
+    verify(IDENTITY.device, hello.signature, hello_transcript(NONCE, GATEWAY, ENDPOINT, "lab", "node"))
     with pytest.raises(SignatureError):
-        check_hello(hello, bytes(32), GATEWAY)
+        verify(
+            IDENTITY.device, hello.signature, hello_transcript(bytes(32), GATEWAY, ENDPOINT, "lab", "node")
+        )
 
 
 def test_a_welcome_attaches_under_the_name_it_gives() -> None:
     attachment = detached()
     attachment.opened(0.0)
     attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1)
-    assert attachment.take(Welcome(name="lab-2", gateway=GATEWAY), 0.2) == [Attached("lab-2", GATEWAY)]
+    assert attachment.take(welcome("lab-2"), 0.2) == [Attached("lab-2", GATEWAY)]
     assert attachment.attached
     with pytest.raises(RemoteProtocolError):
         attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.3)
@@ -76,7 +95,40 @@ def test_another_gateways_welcome_is_not_believed() -> None:
     attachment.opened(0.0)
     attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1)
     with pytest.raises(RemoteProtocolError, match="not the one"):
-        attachment.take(Welcome(name="lab", gateway=bytes([1]) * 32), 0.2)
+        attachment.take(welcome(gateway=bytes([1]) * 32), 0.2)
+
+
+def test_a_gateway_that_is_not_the_pinned_one_is_told_nothing() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    (turned,) = attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=bytes([1]) * 32), 0.1) or []
+    assert isinstance(turned, Turned)
+    assert isinstance(turned.error, CertificateError)
+    assert said(attachment) == []
+
+
+@pytest.mark.parametrize("forged", [welcome(signature=bytes(64)), welcome(signature=b"")])
+def test_a_gateway_that_does_not_have_the_pinned_key_is_not_believed(forged: Welcome) -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY), 0.1)
+    (turned,) = attachment.take(forged, 0.2) or []
+    assert isinstance(turned, Turned)
+    assert isinstance(turned.error, CertificateError)
+    assert not attachment.attached
+
+
+def test_a_fresh_membership_is_kept_and_one_that_is_not_ours_is_not() -> None:
+    attachment = attached()
+    fresh = REALM.credential(IDENTITY.device, "lab", seconds=9999.0)
+    assert attachment.take(Renewed(fresh), 1.0) == [RenewedEffect(fresh)]
+    assert attachment.take(Renewed(REALM.credential(bytes(32), "lab")), 1.0) == []
+
+
+def test_a_device_that_is_revoked_does_not_come_back_by_itself() -> None:
+    (effect,) = attached().take(Goodbye(code="revoked", message="revoked by an operator"), 1.0) or []
+    assert isinstance(effect, Turned)
+    assert isinstance(effect.error, MembershipError)
 
 
 def test_a_gateway_of_another_version_is_named_as_such() -> None:

@@ -8,9 +8,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from unit.protocol.talk import VALUE, FakeNode
+from unit.protocol.talk import REALM, VALUE, FakeNode
 
-from easyremote.protocol.attachment import VERSION
+from easyremote.protocol.attachment import VERSION, hello_transcript, welcome_transcript
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.device import Device
 from easyremote.protocol.effects import Answered, Faulted, Notice, Start, Stop
@@ -92,15 +92,21 @@ class Victim:
             dice=chance.random,
             prekeys=prekeys,
             max_value_bytes=1 << 20,
+            clock=REALM.clock,
         )
         self.node = FakeNode("other", FunctionCard(name="resize"))
+        self.device.handle(REALM.joined(identity.device, "lab"), 0.0)
         self.device.handle(LinkOpened(), 0.0)
-        self.control(Challenge(nonce=bytes(32), version=VERSION, gateway=bytes(32)))
+        gateway = REALM.gateway
+        self.control(Challenge(nonce=bytes(32), version=VERSION, gateway=gateway.device))
         self.device.pull(0.0)  # its hello
-        self.control(Welcome(lease_seconds=10.0, name="lab", gateway=bytes(32)))
+        transcript = hello_transcript(bytes(32), gateway.device, self.device.endpoint, "lab", role)
+        signature = gateway.sign(welcome_transcript(transcript, "lab"))
+        self.control(Welcome(lease_seconds=10.0, name="lab", gateway=gateway.device, signature=signature))
         if prekeys is not None:
             self.device.handle(Offered(Offer("resize")), 0.0)
             self.sessions = Sessions(self.node.identity, self.node.endpoint, chance.randbytes, None)
+            self.sessions.tokens = [self.node.credential]
             self.channel: Channel = self.sessions.to(self.device.endpoint, prekeys.current, 0.0)
         else:
             self.control(Snapshot(nodes=[self.node.presence()]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msgspec import structs
-from unit.protocol.talk import FakeNode
+from unit.protocol.talk import FakeNode, standing
 
 from easyremote.protocol.directory import CLOSED_GRACE_SECONDS, Directory
 from easyremote.protocol.machine import NEVER
@@ -14,7 +14,7 @@ RESIZE = FunctionCard(name="resize")
 
 
 def directory_of(*nodes: FakeNode) -> Directory:
-    directory = Directory()
+    directory = Directory(standing(bytes(32)))
     directory.take_snapshot(Snapshot(nodes=[node.presence() for node in nodes]), 0.0, 10.0)
     return directory
 

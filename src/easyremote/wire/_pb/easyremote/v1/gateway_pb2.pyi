@@ -12,7 +12,7 @@ class Packet(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye")
+    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye", "renewed", "revoked", "operate", "operated")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,10 @@ class Frame(_message.Message):
     PING_FIELD_NUMBER: _ClassVar[int]
     PONG_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    RENEWED_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    OPERATE_FIELD_NUMBER: _ClassVar[int]
+    OPERATED_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     hello: Hello
     welcome: Welcome
@@ -41,7 +45,11 @@ class Frame(_message.Message):
     ping: Ping
     pong: Pong
     goodbye: Goodbye
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    renewed: Renewed
+    revoked: Revoked
+    operate: Operate
+    operated: Operated
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., operate: _Optional[_Union[Operate, _Mapping]] = ..., operated: _Optional[_Union[Operated, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("nonce", "version", "features", "gateway")
@@ -74,18 +82,22 @@ class Hello(_message.Message):
     def __init__(self, endpoint: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., membership: _Optional[bytes] = ..., name: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("version", "features", "lease_seconds", "name", "gateway")
+    __slots__ = ("version", "features", "lease_seconds", "name", "gateway", "membership", "signature")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     version: str
     features: _containers.RepeatedScalarFieldContainer[str]
     lease_seconds: float
     name: str
     gateway: bytes
-    def __init__(self, version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., lease_seconds: _Optional[float] = ..., name: _Optional[str] = ..., gateway: _Optional[bytes] = ...) -> None: ...
+    membership: bytes
+    signature: bytes
+    def __init__(self, version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., lease_seconds: _Optional[float] = ..., name: _Optional[str] = ..., gateway: _Optional[bytes] = ..., membership: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Rejected(_message.Message):
     __slots__ = ("code", "message")
@@ -164,6 +176,68 @@ class Change(_message.Message):
     departed: Departed
     load: NodeLoad
     def __init__(self, arrived: _Optional[_Union[Presence, _Mapping]] = ..., departed: _Optional[_Union[Departed, _Mapping]] = ..., load: _Optional[_Union[NodeLoad, _Mapping]] = ...) -> None: ...
+
+class Renewed(_message.Message):
+    __slots__ = ("membership",)
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    membership: bytes
+    def __init__(self, membership: _Optional[bytes] = ...) -> None: ...
+
+class Revoked(_message.Message):
+    __slots__ = ("revocations",)
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    revocations: bytes
+    def __init__(self, revocations: _Optional[bytes] = ...) -> None: ...
+
+class Operate(_message.Message):
+    __slots__ = ("number", "request")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    request: bytes
+    def __init__(self, number: _Optional[int] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Operated(_message.Message):
+    __slots__ = ("number", "reply", "error")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    reply: bytes
+    error: str
+    def __init__(self, number: _Optional[int] = ..., reply: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class EnrollRequest(_message.Message):
+    __slots__ = ("device", "name", "role", "invite", "proof", "signature")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    INVITE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    device: bytes
+    name: str
+    role: str
+    invite: bytes
+    proof: bytes
+    signature: bytes
+    def __init__(self, device: _Optional[bytes] = ..., name: _Optional[str] = ..., role: _Optional[str] = ..., invite: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class EnrollReply(_message.Message):
+    __slots__ = ("code", "message", "membership", "root", "gateway", "name")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    membership: bytes
+    root: bytes
+    gateway: bytes
+    name: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., membership: _Optional[bytes] = ..., root: _Optional[bytes] = ..., gateway: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Carry(_message.Message):
     __slots__ = ("peer", "body")

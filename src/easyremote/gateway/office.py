@@ -1,0 +1,212 @@
+"""The gateway's office: its keys, its store and its door, opened together and asked by the server.
+
+Everything here is quick and local; what it decides is on disk before anybody is told.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from easyremote.errors import EasyRemoteError, MembershipError, NameTakenError
+from easyremote.gateway.admission import ROLES, Admission
+from easyremote.gateway.authority import NetworkKeys
+from easyremote.gateway.certificate import given_certificate, own_certificate
+from easyremote.gateway.store import Store
+from easyremote.protocol.attachment import welcome_transcript
+from easyremote.protocol.limits import Limits
+from easyremote.protocol.presence import Attached
+from easyremote.protocol.router import (
+    Admit,
+    DeviceAdmitted,
+    DeviceRefused,
+    DeviceRenamed,
+    MembershipRenewed,
+    Operation,
+    OperationFinished,
+    Renew,
+    RevocationsIssued,
+    RouterEvent,
+)
+from easyremote.trace import log
+from easyremote.trust.keyring import Keyring
+from easyremote.trust.wallet import Kept, Wallet, fingerprint
+from easyremote.wire.messages import EnrollReply, EnrollRequest
+from easyremote.wire.operations import DeviceRecord, NetworkRecord
+
+DATABASE = "network/gateway.db"
+OWNER = "owner"
+"""The account of the gateway's own machine."""
+RENEW_AGAIN_SECONDS = 60.0
+
+
+class Office:
+    """One gateway's, while it runs."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        open_to_all: bool,
+        files: tuple[Path, Path] | None,
+        addresses: Sequence[str],
+        limits: Limits,
+    ) -> None:
+        self._keyring = keyring
+        self._addresses = list(addresses)
+        self._identity = keyring.identity(os.urandom(32))
+        self.certificate = (
+            own_certificate(keyring, time.time()) if files is None else given_certificate(*files)
+        )
+        keys = NetworkKeys.load(keyring, time.time(), network=_machine(), open_to_all=open_to_all)
+        self._store = Store(keyring.home / DATABASE)
+        self._admission = Admission(
+            self._store,
+            keys,
+            gateway=self.gateway,
+            clock=time.time,
+            limits=limits,
+            describe=self._describe,
+        )
+        self.revocations, _ = self._admission.signed_revocations()
+        self._keep_own_membership()
+
+    @property
+    def gateway(self) -> bytes:
+        """The gateway's device id."""
+        return self._identity.device
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self._store.close()
+
+    def listening(self, host: str, address: str) -> None:
+        """The gateway can be reached from now on: processes of this home find it without a look."""
+        port = address.rpartition(":")[2]
+        wallet = Wallet(self._keyring)
+        kept = wallet.of(self._admission.keys.root)
+        if kept is not None:
+            for known in dict.fromkeys((address, f"127.0.0.1:{port}", f"localhost:{port}")):
+                wallet.settle(kept, known)
+        if not self._addresses:
+            self._addresses = [f"{one}:{port}" for one in _reachable(host, address)]
+
+    def _keep_own_membership(self) -> None:
+        """The gateway's own user is the network's first operator, without an invite."""
+        keys, wallet = self._admission.keys, Wallet(self._keyring)
+        known = wallet.of(keys.root)
+        credential = known.credential if known is not None else b""
+        if keys.root_here:
+            record = DeviceRecord(
+                device=self.gateway,
+                name=_machine(),
+                roles=list(ROLES["operator"]),
+                account=OWNER,
+                functions=["*"],
+                status="active",
+                joined=time.time(),
+            )
+            credential = self._admission.enroll_self(record) or credential
+        kept = Kept(
+            root=keys.root,
+            gateway=self.gateway,
+            certificate=self.certificate.der,
+            credential=credential,
+            revocations=self.revocations or (known.revocations if known is not None else b""),
+            addresses=known.addresses if known is not None else [],
+            name=_machine(),
+        )
+        wallet.keep(kept)
+
+    # ---- what the router asks
+
+    def admit(self, ask: Admit, address: str) -> RouterEvent:
+        """May this device in?"""
+        try:
+            entry = self._admission.admit(ask.hello, ask.taken, address)
+        except NameTakenError as error:
+            return DeviceRefused(ask.link, "name_taken", str(error))
+        except MembershipError as error:
+            return DeviceRefused(ask.link, "membership", str(error))
+        except EasyRemoteError as error:
+            return DeviceRefused(ask.link, "refused", str(error))
+        signature = self._identity.sign(welcome_transcript(ask.transcript, entry.name))
+        return DeviceAdmitted(
+            ask.link, entry.name, entry.roles, entry.membership, entry.renew_seconds, signature
+        )
+
+    def renew(self, ask: Renew) -> RouterEvent:
+        """A membership is due for the next."""
+        try:
+            entry = self._admission.renew(ask.device, ask.name)
+        except EasyRemoteError as error:
+            log.warning("did not renew the membership of %s: %s", ask.name, error)
+            return MembershipRenewed(ask.link, b"", RENEW_AGAIN_SECONDS)
+        return MembershipRenewed(ask.link, entry.membership, max(entry.renew_seconds, RENEW_AGAIN_SECONDS))
+
+    def operate(
+        self, ask: Operation, online: Collection[bytes], attached: Iterable[Attached]
+    ) -> list[RouterEvent]:
+        """Do what an operator asks, and tell everybody whom it concerns."""
+        admission = self._admission
+        keys = admission.keys
+        try:
+            reply, error = admission.operate(ask.request, online), ""
+        except EasyRemoteError as failure:
+            reply, error = b"", str(failure)
+        events: list[RouterEvent] = []
+        if admission.keys is not keys:  # before anybody hears that the old ones no longer count
+            self._keep_own_membership()
+            events += [
+                self.renew(Renew(one.link, one.endpoint[:32], one.shown_name, one.role)) for one in attached
+            ]
+        if admission.revocations_changed:
+            admission.revocations_changed = False
+            self.revocations, devices = admission.signed_revocations()
+            Wallet(self._keyring).remember(admission.keys.root, revocations=self.revocations)
+            events.append(RevocationsIssued(self.revocations, devices))
+        events += [DeviceRenamed(device) for device in admission.renamed]
+        admission.renamed.clear()
+        return [*events, OperationFinished(ask.link, ask.number, reply, error)]
+
+    def enroll(self, request: EnrollRequest, address: str) -> EnrollReply:
+        """A device asks to become a member."""
+        reply = self._admission.enroll(request, address)
+        if reply.code in ("", "pending"):
+            log.info("%s joined the network from %s%s", reply.name, address, reply.code and " and waits")
+        elif reply.code != "gateway":
+            log.warning("turned away a device at %s that asked to join: %s", address, reply.message)
+        return reply
+
+    def _describe(self, record: NetworkRecord) -> NetworkRecord:
+        return msgspec.structs.replace(
+            record,
+            fingerprint=fingerprint(self.certificate.der),
+            addresses=self._addresses,
+            public=self.certificate.public,
+        )
+
+
+def _machine() -> str:
+    name = socket.gethostname().split(".")[0].lower()
+    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:48]
+    return kept or "gateway"
+
+
+def _reachable(host: str, address: str) -> list[str]:
+    """Where devices elsewhere may find this machine: its own addresses, those of this machine alone last."""
+    if host and host not in ("::", "0.0.0.0"):
+        return [address.rpartition(":")[0]]
+    found = [
+        one.address
+        for several in psutil.net_if_addrs().values()
+        for one in several
+        if one.family == socket.AF_INET and not one.address.startswith("127.")
+    ]
+    return [*found[:6], "127.0.0.1"]

@@ -1,0 +1,205 @@
+"""The node's guard: is this caller a member, and may it call this function?
+
+It believes the network's root key, its owner's rules and grants, and nothing a gateway says. A caller
+introduces itself once a session, sealed; every call is then checked, which costs next to nothing where the
+rule is simple. Callers whose membership runs out must show the next; those revoked are out at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from easyremote.errors import GrantError, MembershipError
+from easyremote.protocol.channel import Channel
+from easyremote.protocol.effects import Spent
+from easyremote.protocol.standing import Standing
+from easyremote.trust.grant import Grant
+from easyremote.trust.identity import device_text
+from easyremote.trust.membership import Membership
+from easyremote.trust.rules import ACCOUNT, NETWORK, Caller, Rule, refusal
+from easyremote.wire.limits import GRANTS_MAX
+
+GRANT_CACHE_SECONDS = 1.0
+"""How long a grant without a budget is believed before its checks are run again."""
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """The call may be made: by whom, and what it costs of which budgets."""
+
+    caller: Caller
+    spends: tuple[Spent, ...] = ()
+
+
+class Introduced:
+    """A caller's session, as far as the guard knows it."""
+
+    __slots__ = ("allowed", "caller", "credential", "edition", "grants", "membership", "why_not")
+
+    def __init__(self) -> None:
+        self.membership: Membership | None = None
+        self.credential = b""
+        self.caller = Caller()
+        self.grants: list[Grant] = []
+        self.why_not = "it has shown no membership"
+        self.edition = 0
+        self.allowed: dict[str, tuple[float, Pass]] = {}
+
+
+class Guard:
+    """Decides for one node; holds no call."""
+
+    def __init__(self, standing: Standing, name: Callable[[], str]) -> None:
+        self._standing = standing
+        self._name = name
+        self._rules: dict[str, Rule | None] = {}
+        self._edition = 0
+        self._used: dict[tuple[bytes, str], int] = {}
+
+    # ---- what the owner says
+
+    def set_rule(self, function: str, rule: Rule | None) -> None:
+        """Let this rule decide about a function; None for what is usual in the network."""
+        self._rules[function] = rule
+        self._edition += 1
+
+    def recall(self, used: dict[tuple[bytes, str], int]) -> None:
+        """Budgets as they were when the node last ran."""
+        self._used.update(used)
+
+    # ---- what callers show
+
+    def introduce(self, channel: Channel, tokens: Sequence[bytes]) -> None:
+        """A caller shows its membership and grants; they take the place of what it showed before."""
+        fresh = channel.introduced = Introduced()
+        device = channel.peer[:32]
+        if not tokens:
+            return
+        try:
+            membership = self._standing.check(tokens[0], device)
+        except MembershipError as error:
+            fresh.why_not = str(error)
+            return
+        fresh.membership, fresh.credential = membership, tokens[0]
+        fresh.caller = Caller(device_text(device), membership.name, membership.account, membership.roles)
+        for data in tokens[1 : GRANTS_MAX + 1]:
+            try:
+                fresh.grants.append(self._check_granter(Grant(data)))
+            except (GrantError, MembershipError) as error:
+                fresh.why_not = str(error)
+
+    def outcasts(self, channels: Iterable[Channel]) -> list[Channel]:
+        """Sessions of callers that no longer count; from now on every grant is looked at afresh."""
+        self._edition += 1
+        return [channel for channel in channels if self._is_out(channel)]
+
+    def _is_out(self, channel: Channel) -> bool:
+        introduced: Introduced | None = channel.introduced
+        if introduced is None or introduced.membership is None:
+            return False
+        try:
+            self._standing.check(introduced.credential, channel.peer[:32])
+        except MembershipError:
+            return True
+        return False
+
+    def caller_of(self, channel: Channel) -> Caller:
+        """Who is at the other end: what it showed, or at least the key it proved."""
+        introduced: Introduced | None = channel.introduced
+        if introduced is not None and introduced.membership is not None:
+            return introduced.caller
+        return Caller(device=device_text(channel.peer[:32]))
+
+    # ---- a call
+
+    def admit(self, channel: Channel, function: str) -> Pass | str:
+        """The granted of a call, or in words why there is none."""
+        introduced: Introduced | None = channel.introduced
+        if introduced is None or introduced.membership is None:
+            why = introduced.why_not if introduced is not None else Introduced().why_not
+            return f"{why}. It joins the network with an invite: `easynet join`"
+        now = self._standing.clock()
+        if introduced.membership.expires <= now:
+            return f"the membership of {introduced.caller.name!r} has expired and was not renewed"
+        if introduced.edition != self._edition:
+            introduced.edition = self._edition
+            introduced.allowed.clear()
+        known = introduced.allowed.get(function)
+        if known is not None and now < known[0]:
+            return known[1]
+        return self._decide(introduced, introduced.membership, function, now)
+
+    def spend(self, granted: Pass) -> None:
+        """Count the call against its budgets."""
+        for one in granted.spends:
+            key = (one.grant, one.budget)
+            self._used[key] = self._used.get(key, 0) + 1
+
+    def _decide(
+        self, introduced: Introduced, membership: Membership, function: str, now: float
+    ) -> Pass | str:
+        rule = self._rules.get(function)
+        if rule is None:
+            rule = ACCOUNT if membership.open else NETWORK
+        why = self._by_rule(rule, introduced.caller, membership, function)
+        if not why:
+            granted = Pass(introduced.caller)
+            if not callable(rule):
+                introduced.allowed[function] = (membership.expires, granted)
+            return granted
+        for grant in introduced.grants:
+            found = self._by_grant(grant, introduced, function, now)
+            if isinstance(found, Pass):
+                return found
+            why = f"{why}; its grant {grant.id.hex()[:8]}: {found}"
+        if not introduced.grants:
+            why += f". Its owner, or an operator, can give a grant: easynet grant {function} --to {membership.name}"
+        return why
+
+    def _by_rule(self, rule: Rule, caller: Caller, membership: Membership, function: str) -> str:
+        own = self._standing.membership
+        if not membership.may_call(function, f"{self._name()}.{function}"):
+            return f"its membership is for {', '.join(membership.functions)}"
+        try:
+            return refusal(rule, caller, self._standing.device, own.account if own is not None else "")
+        except Exception as error:  # the owner's own check is anybody's code, and must not end the node
+            return f"its owner's own check failed ({type(error).__name__})"
+
+    def _by_grant(self, grant: Grant, introduced: Introduced, function: str, now: float) -> Pass | str:
+        authority = self._standing.authority
+        if authority is None or authority.grant_revoked(grant.id) or authority.revoked(grant.granter):
+            return "it has been revoked"
+        caller = introduced.caller
+        used = {budget: self._used.get((grant.id, budget), 0) for budget, _ in grant.budgets}
+        refusals = grant.refusals(
+            function=function,
+            node=self._name(),
+            device=bytes(introduced.membership.device) if introduced.membership is not None else b"",
+            account=caller.account,
+            now=now,
+            used=used,
+        )
+        if refusals:
+            return ", and ".join(refusals)
+        spends = tuple(Spent(grant.id, budget) for budget in used)
+        granted = Pass(msgspec.structs.replace(caller, grant=grant.id.hex()[:8]), spends)
+        if not spends:
+            introduced.allowed[function] = (now + GRANT_CACHE_SECONDS, granted)
+        return granted
+
+    def _check_granter(self, grant: Grant) -> Grant:
+        """Only those count who have something to give here: this device, its account's, an operator."""
+        standing = self._standing
+        if grant.granter == standing.device:
+            return grant
+        if standing.authority is None:
+            raise GrantError("this node has not joined a network yet")
+        # The granter's own membership is renewed daily; what counts is that it has not been revoked.
+        granter = standing.authority.check(grant.credential, grant.granter, 0.0)
+        own = standing.membership
+        if "operator" in granter.roles or (own is not None and granter.account == own.account):
+            return grant
+        raise GrantError(
+            f"a grant by {granter.name!r}, who is neither this node's owner nor an operator of the network"
+        )

@@ -1,0 +1,88 @@
+"""What one address and one device may take of a gateway, each limit named once.
+
+A limit on how fast is kept by reading more slowly, which reaches the sender as backpressure: nothing is lost
+by it. A limit on how many is kept by turning away, with the limit's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, with their defaults.
+
+    Attributes:
+        connections_per_address: Connections from one network address, members or not.
+        connections_per_device: Connections of one device: each process of it has one.
+        watches_per_device: Connections of one device that are told of changes in the directory.
+        functions_per_card: Functions a node may list.
+        enrollments_per_minute: Attempts to enroll, or to say hello without being a member, from one address.
+        hello_seconds: How long a connection may take to say who it is.
+        packets_per_second: Packets read from one connection.
+        frames_per_second: Frames read from one connection.
+        bytes_per_second: Bytes read from one connection.
+        queue_bytes_per_connection: What may wait for one device that does not read; over it, it is disconnected.
+        queue_bytes: What may wait for all; over it, the device for which most waits is disconnected.
+        burst_seconds: How much of a second's worth may come at once.
+    """
+
+    connections_per_address: int = 4096
+    connections_per_device: int = 1024
+    watches_per_device: int = 256
+    functions_per_card: int = 1000
+    enrollments_per_minute: int = 30
+    hello_seconds: float = 5.0
+    packets_per_second: float = 4000.0
+    frames_per_second: float = 20_000.0
+    bytes_per_second: float = 1.0 * (1 << 30)
+    queue_bytes_per_connection: int = 64 << 20
+    queue_bytes: int = 256 << 20
+    burst_seconds: float = 1.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Pace:
+    """How fast one connection sends; a bucket each for packets, frames and bytes, refilled by time.
+
+    The three are kept as the moments at which they would be empty again (the virtual scheduling form of the
+    generic cell rate algorithm, ITU-T I.371).
+    """
+
+    __slots__ = ("_bytes_at", "_frames_at", "_limits", "_packets_at")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._packets_at = self._frames_at = self._bytes_at = 0.0
+
+    def count(self, frames: Sized, size: int, now: float) -> float:
+        """Count a packet; the seconds to wait before reading the next, 0 while the pace is kept."""
+        limits = self._limits
+        self._packets_at = max(self._packets_at, now) + 1.0 / limits.packets_per_second
+        self._frames_at = max(self._frames_at, now) + len(frames) / limits.frames_per_second
+        self._bytes_at = max(self._bytes_at, now) + size / limits.bytes_per_second
+        ahead = max(self._packets_at, self._frames_at, self._bytes_at) - now
+        return ahead - limits.burst_seconds if ahead > limits.burst_seconds else 0.0
+
+
+class Attempts:
+    """How often each address has tried lately; a bucket an address, forgotten when full again."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._each_seconds = 60.0 / per_minute
+        self._burst_seconds = 60.0
+        self._free_at: dict[str, float] = {}
+
+    def allow(self, address: str, now: float) -> bool:
+        """Count an attempt; False if this address has made too many."""
+        at = max(self._free_at.get(address, 0.0), now)
+        if at - now > self._burst_seconds:
+            return False
+        self._free_at[address] = at + self._each_seconds
+        if len(self._free_at) > 10_000:
+            self._free_at = {one: when for one, when in self._free_at.items() if when > now}
+        return True

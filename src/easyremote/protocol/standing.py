@@ -1,0 +1,81 @@
+"""How a device stands in its network: what it believes, and what it can show.
+
+Before a device has joined it believes nobody and can show nothing: no card counts, no caller is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from easyremote.errors import MembershipError, RevocationError
+from easyremote.trust.authority import Authority
+from easyremote.trust.membership import Membership
+
+
+class Standing:
+    """One device's network, membership and grants; shared by the parts of its machine.
+
+    Args:
+        device: This device's id.
+        clock: Seconds since 1970. Tokens expire by the calendar, which the machine's own time is not.
+    """
+
+    def __init__(self, device: bytes, clock: Callable[[], float]) -> None:
+        self.device = device
+        self.clock = clock
+        self.authority: Authority | None = None
+        self.gateway = b""
+        """The gateway's device id, once it is known and pinned."""
+        self.credential = b""
+        self.membership: Membership | None = None
+        self.grants: tuple[bytes, ...] = ()
+
+    def join(
+        self, root: bytes, gateway: bytes, credential: bytes, revocations: bytes, grants: Sequence[bytes]
+    ) -> bool:
+        """Take what this device keeps of its network; True if it is another network than before."""
+        other = self.authority is None or self.authority.root != root
+        if self.authority is None or other:
+            self.authority = Authority(root)
+        self.gateway = gateway
+        self.grants = tuple(grants)
+        if revocations:
+            self.take_revocations(revocations)
+        self.take_credential(credential)
+        return other
+
+    def take_credential(self, credential: bytes) -> bool:
+        """Show this from now on, if it is a membership of ours; whether it is."""
+        self.credential = credential
+        try:
+            self.membership = self.check(credential, self.device)
+        except MembershipError:
+            self.membership = None
+            return False
+        return True
+
+    def check(self, credential: bytes, device: bytes) -> Membership:
+        """The membership another device shows.
+
+        Raises:
+            MembershipError: It does not count.
+        """
+        if self.authority is None:
+            raise MembershipError("this device has not joined a network yet")
+        return self.authority.check(credential, device, self.clock())
+
+    def revoked(self, device: bytes) -> bool:
+        """Whether that device no longer counts."""
+        return self.authority is not None and self.authority.revoked(device)
+
+    def take_revocations(self, data: bytes) -> bool:
+        """Take a newer list; whether it was one. A list that is not signed as it should be is ignored."""
+        try:
+            return self.authority is not None and self.authority.take_revocations(data, self.clock())
+        except RevocationError:
+            return False
+
+    @property
+    def tokens(self) -> list[bytes]:
+        """What to show a node: the membership, then the grants."""
+        return [self.credential, *self.grants]
