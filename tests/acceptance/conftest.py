@@ -18,6 +18,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EASYREMOTE_HOME", str(path))
+        patch.setenv("EASYREMOTE_HOST", "127.0.0.1")  # tests listen on this machine alone
+        patch.delenv("EASYREMOTE_INVITE", raising=False)
         patch.delenv("EASYREMOTE_GATEWAY", raising=False)
         patch.delenv("EASYREMOTE_GATEWAY_ADDRESS", raising=False)
         yield path

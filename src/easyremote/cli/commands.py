@@ -18,7 +18,7 @@ from easyremote.cli.exits import EXIT_CODES
 from easyremote.cli.output import Output, reporting
 from easyremote.cli.settings import FILE_NAME, Settings, read_settings
 
-__all__ = ["app"]
+__all__ = ["app", "settings_of"]
 
 _EPILOG = (
     "\b\nExit codes:\n"
@@ -66,7 +66,7 @@ def _easynet(
 
 
 @contextmanager
-def _settings(context: typer.Context, verbose: bool, /, **flags: Any) -> Iterator[Settings]:
+def settings_of(context: typer.Context, verbose: bool, /, **flags: Any) -> Iterator[Settings]:
     """The settings for a command's body, whose errors become its exit code."""
     flags["verbose"] = verbose or context.obj or None
     with reporting(verbose=bool(flags["verbose"])):
@@ -88,13 +88,26 @@ def gateway(
     port: Annotated[
         int | None, typer.Option(help="The port to listen on; 0 picks a free one. [8080]")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on. [127.0.0.1]")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. [all interfaces]")] = None,
     lease: Annotated[float | None, typer.Option(help="Seconds until a silent device is gone. [10]")] = None,
+    open: Annotated[
+        bool, typer.Option("--open", help="Let anyone join; nodes still choose whom they serve.")
+    ] = False,
+    certificate: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A certificate (PEM) that a public authority vouches for."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option("--address", metavar="HOST:PORT", help="How others reach it, for invites."),
+    ] = None,
     verbose: Verbose = False,
     with_parent: WithParent = False,
 ) -> None:
     """Run a gateway."""
-    with _settings(context, verbose, port=port, host=host, lease=lease) as settings:
+    flags = {"open": open or None, "certificate": certificate, "key": key, "addresses": address}
+    with settings_of(context, verbose, port=port, host=host, lease=lease, **flags) as settings:
         from easyremote.cli.serve import serve_gateway
 
         _bound_to_parent(with_parent)
@@ -120,7 +133,7 @@ def node(
     The node is the one named, or the only one the file makes; if it makes none, its public functions are
     served under a node made from --gateway and --name.
     """
-    with _settings(context, verbose, gateway=gateway, name=name) as settings:
+    with settings_of(context, verbose, gateway=gateway, name=name) as settings:
         _bound_to_parent(with_parent)
         if reload:
             from easyremote.cli.reload import reload_node
@@ -161,7 +174,7 @@ def call(
     Each word is taken as JSON if it is JSON, else as plain text; name=value gives a keyword argument.
     Items of a stream are printed as they come.
     """
-    with _settings(context, verbose, gateway=gateway, timeout=timeout) as settings:
+    with settings_of(context, verbose, gateway=gateway, timeout=timeout) as settings:
         from easyremote.cli.call import call_function, refuse_options
         from easyremote.trace import announce
 
@@ -181,7 +194,7 @@ def functions(
     context: typer.Context, gateway: Gateway = None, as_json: AsJson = False, verbose: Verbose = False
 ) -> None:
     """List the functions on offer."""
-    with _settings(context, verbose, gateway=gateway) as settings:
+    with settings_of(context, verbose, gateway=gateway) as settings:
         from easyremote.cli.listing import list_functions
 
         list_functions(settings, Output(as_json=as_json))
@@ -192,7 +205,7 @@ def nodes(
     context: typer.Context, gateway: Gateway = None, as_json: AsJson = False, verbose: Verbose = False
 ) -> None:
     """List the nodes connected."""
-    with _settings(context, verbose, gateway=gateway) as settings:
+    with settings_of(context, verbose, gateway=gateway) as settings:
         from easyremote.cli.listing import list_nodes
 
         list_nodes(settings, Output(as_json=as_json))
@@ -206,7 +219,7 @@ def doctor(
 
     Whatever is wrong is told with its remedy.
     """
-    with _settings(context, verbose, gateway=gateway) as settings:
+    with settings_of(context, verbose, gateway=gateway) as settings:
         from easyremote.cli.doctor import run_doctor
 
         raise SystemExit(run_doctor(settings, Output(as_json=as_json)))
@@ -218,7 +231,7 @@ def demo(context: typer.Context, verbose: Verbose = False) -> None:
 
     A gateway and two nodes are started as processes in a temporary home, called, checked and stopped.
     """
-    with _settings(context, verbose):
+    with settings_of(context, verbose):
         from easyremote.cli.demo import run_demo
 
         raise SystemExit(run_demo(Output()))

@@ -8,11 +8,16 @@ from easyremote.errors import (
     ArgumentError,
     CallCancelledError,
     CallTimeoutError,
+    CertificateError,
     EncodeError,
+    GrantError,
+    InviteError,
     LinkError,
     ListenError,
+    MembershipError,
     NameTakenError,
     NodeLostError,
+    NotAllowedError,
     RefusedError,
     RemoteError,
     ScheduleError,
@@ -34,6 +39,7 @@ class Exit(IntEnum):
     TIMEOUT = 5
     NODE_LOST = 6
     FAILED = 7
+    DENIED = 8
     INTERRUPTED = 130
 
 
@@ -45,6 +51,7 @@ EXIT_CODES = (
     (Exit.NOBODY, "no such function or node, or none that can take the call"),
     (Exit.TIMEOUT, "the call's time was up"),
     (Exit.NODE_LOST, "the node was lost during the call"),
+    (Exit.DENIED, "not allowed: no membership, no grant, or a gateway that cannot be trusted"),
     (Exit.FAILED, "anything else, such as a broken key file"),
     (Exit.INTERRUPTED, "interrupted (gateway and node end with 0: that is how they are stopped)"),
 )
@@ -57,6 +64,11 @@ _BY_ERROR: tuple[tuple[type[BaseException], Exit], ...] = (
     (CallTimeoutError, Exit.TIMEOUT),
     (NodeLostError, Exit.NODE_LOST),
     (CallCancelledError, Exit.INTERRUPTED),
+    (NotAllowedError, Exit.DENIED),
+    (MembershipError, Exit.DENIED),
+    (CertificateError, Exit.DENIED),
+    (InviteError, Exit.DENIED),
+    (GrantError, Exit.DENIED),
     (RefusedError, Exit.NOBODY),
     (ScheduleError, Exit.NOBODY),
     (ArgumentError, Exit.USAGE),

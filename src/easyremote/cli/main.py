@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     try:
-        from easyremote.cli.commands import app
+        from easyremote.cli.trust_commands import app
 
         app(prog_name="easynet")
     except KeyboardInterrupt:  # before a command's own work began, such as while loading

@@ -22,7 +22,17 @@ def serve_gateway(settings: Settings) -> None:
     from easyremote.gateway.server import Server
 
     level = "debug" if settings.verbose else "info"
-    Server(settings.port, settings.lease, host=settings.host, log_level=level).start()
+    Server(
+        settings.port,
+        settings.lease,
+        host=settings.host,
+        open=settings.open,
+        certificate=settings.certificate,
+        key=settings.key,
+        addresses=settings.addresses,
+        limits=settings.limits,
+        log_level=level,
+    ).start()
 
 
 def serve_node(text: str, settings: Settings) -> None:

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import msgspec
 
 from easyremote.errors import UsageError
+from easyremote.links.address import DEFAULT_GATEWAY, known_gateway
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["FILE_NAME", "Settings", "home_of", "read_settings"]
 
@@ -28,8 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         gateway: The gateway that nodes and clients connect to.
-        host: The address a gateway listens on.
+        host: The address a gateway listens on; empty for all interfaces.
         port: The port a gateway listens on; 0 picks a free one.
+        open: Whether a gateway lets anyone join.
+        certificate: A gateway's certificate, a PEM file; None: one of its own making.
+        key: The certificate's key, a PEM file.
+        addresses: How others reach a gateway, for invites.
+        limits: What one address and one device may take of a gateway.
         name: The name a node takes; None: the node decides.
         timeout: How long a call may take, in seconds; None: as long as the function says.
         connect_timeout: How long to wait for the gateway, in seconds.
@@ -39,9 +46,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sources: Where each setting that is not a default came from.
     """
 
-    gateway: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1:8080"
-    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    gateway: Annotated[str, msgspec.Meta(min_length=1)] = DEFAULT_GATEWAY
+    host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    open: bool = False
+    certificate: str | None = None
+    key: str | None = None
+    addresses: list[str] = []
+    limits: Limits = DEFAULT_LIMITS
     name: str | None = None
     timeout: Seconds | None = None
     connect_timeout: Seconds = 5.0
@@ -93,6 +105,8 @@ def read_settings(flags: Mapping[str, object], environment: Mapping[str, str], f
             if name not in chosen:
                 chosen[name] = _fit(name, value, source)
                 sources[name] = source
+    if "gateway" not in chosen:
+        chosen["gateway"] = known_gateway(home) or DEFAULT_GATEWAY
     return Settings(**chosen, home=home, sources=sources)
 
 
@@ -130,6 +144,8 @@ def _from_file(folder: Path, home: Path) -> Iterator[tuple[str, object, str]]:
 def _fit(name: str, value: object, source: str) -> object:
     if isinstance(value, str) and _SETTABLE[name].type is bool:
         value = _YES_NO.get(value.strip().lower(), value)
+    if isinstance(value, str) and name == "addresses":
+        value = value.split(",")
     try:
         return msgspec.convert(value, _SETTABLE[name].type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:

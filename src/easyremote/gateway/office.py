@@ -95,7 +95,7 @@ class Office:
             for known in dict.fromkeys((address, f"127.0.0.1:{port}", f"localhost:{port}")):
                 wallet.settle(kept, known)
         if not self._addresses:
-            self._addresses = [f"{one}:{port}" for one in _reachable(host, address)]
+            self._addresses = [f"{one}:{port}" for one in reachable(host, address)]
 
     def _keep_own_membership(self) -> None:
         """The gateway's own user is the network's first operator, without an invite."""
@@ -199,7 +199,7 @@ def _machine() -> str:
     return kept or "gateway"
 
 
-def _reachable(host: str, address: str) -> list[str]:
+def reachable(host: str, address: str) -> list[str]:
     """Where devices elsewhere may find this machine: its own addresses, those of this machine alone last."""
     if host and host not in ("::", "0.0.0.0"):
         return [address.rpartition(":")[0]]

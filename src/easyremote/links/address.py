@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from easyremote.errors import UsageError
+from easyremote.errors import TrustError, UsageError
+from easyremote.trust.keyring import Keyring
+from easyremote.trust.wallet import Wallet
 
 DEFAULT_PORT = 8080
 DEFAULT_GATEWAY = f"127.0.0.1:{DEFAULT_PORT}"
@@ -19,13 +22,25 @@ def set_default_gateway(gateway_address: str, **_: object) -> None:
 
 
 def default_gateway() -> str:
-    """The gateway to use when none is named: set in code, in the environment, or on this machine."""
+    """The gateway to use when none is named: set in code, in the environment, joined, or on this machine."""
     named = (
         _default_gateway
         or os.environ.get("EASYREMOTE_GATEWAY")
         or os.environ.get("EASYREMOTE_GATEWAY_ADDRESS")
     )
-    return check_address(named) if named else DEFAULT_GATEWAY
+    return check_address(named) if named else known_gateway(None) or DEFAULT_GATEWAY
+
+
+def known_gateway(home: Path | None) -> str | None:
+    """The gateway of the one network this home has joined; None if there is none, or a gateway of its own."""
+    try:
+        keyring = Keyring(home)
+        if (keyring.home / "network").exists():
+            return None
+        networks = [kept for kept in Wallet(keyring).networks() if kept.addresses]
+    except TrustError:
+        return None  # whoever needs the home says what is wrong with it
+    return networks[0].addresses[-1] if len(networks) == 1 else None
 
 
 def check_address(address: str) -> str:

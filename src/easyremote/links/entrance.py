@@ -113,7 +113,7 @@ class Entrance:
         else:
             shown = b""  # a public authority vouches for it
         reply = await self._enroll(shown, invite.gateway, timeout_seconds, invite)
-        if reply.root != invite.root or reply.gateway != invite.gateway:
+        if not reply.code and (reply.root, reply.gateway) != (invite.root, invite.gateway):
             raise InviteError(f"the gateway at {self.address} serves another network than this invite's")
         return self._keep(reply, shown)
 

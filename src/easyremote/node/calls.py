@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-__all__ = ["CurrentCall", "current", "current_call"]
+from easyremote.protocol.effects import NOBODY
+from easyremote.trust.rules import Caller
+
+__all__ = ["Caller", "CurrentCall", "current", "current_call", "current_caller"]
 
 
 class CurrentCall:
@@ -14,12 +17,21 @@ class CurrentCall:
         call_id: The call's id as text, as the caller's errors show it; empty outside a call.
         function: The name the function was called by.
         caller: The caller's endpoint, 40 bytes; empty outside a call.
+        identity: Who calls, as its membership says; see ``current_caller``.
         timeout_seconds: The time the call had when it arrived here; None if unlimited.
     """
 
-    __slots__ = ("_stopped", "call_id", "caller", "function", "timeout_seconds")
+    __slots__ = ("_stopped", "call_id", "caller", "function", "identity", "timeout_seconds")
 
-    def __init__(self, call_id: str, function: str, caller: bytes, timeout_seconds: float | None) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        function: str,
+        caller: bytes,
+        timeout_seconds: float | None,
+        identity: Caller = NOBODY,
+    ) -> None:
+        self.identity = identity
         self.call_id = call_id
         self.function = function
         self.caller = caller
@@ -48,3 +60,12 @@ def current_call() -> CurrentCall:
     Outside a call, as when the function is called locally, it is an empty one that is never cancelled.
     """
     return current.get(None) or CurrentCall("", "", b"", None)
+
+
+def current_caller() -> Caller:
+    """Who calls the function that this code runs in: device, name, account, roles, and the grant used.
+
+    The caller proved its key to this node, and its membership is signed by the network's issuer; no gateway has
+    a say in it. Outside a call all fields are empty.
+    """
+    return current_call().identity

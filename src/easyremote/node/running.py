@@ -45,6 +45,7 @@ class Running(CurrentCall):
         self.function = start.function
         self.caller = start.key[0]
         self.timeout_seconds = start.timeout
+        self.identity = start.caller
         self._stopped = ""
         self.run_in_thread = run_in_thread
         self.entry = entry

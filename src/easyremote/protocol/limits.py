@@ -11,7 +11,7 @@ from collections.abc import Sized
 import msgspec
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings, with their defaults.
 
     Attributes:

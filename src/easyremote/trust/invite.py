@@ -34,7 +34,7 @@ class Invite(msgspec.Struct, frozen=True, array_like=True):
         fingerprint: SHA-256 of the gateway's certificate; empty if a public authority vouches for it.
         gateway: The gateway's device id.
         addresses: Where to look for the gateway, each ``host:port``.
-        seed: The invite's own secret.
+        seed: The invite's own secret; empty where the line only introduces a gateway to the network's own root.
         name: A name for the new device; empty if it may choose.
     """
 
@@ -43,7 +43,7 @@ class Invite(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: Annotated[bytes, msgspec.Meta(max_length=32)]
     gateway: Key
     addresses: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
-    seed: Annotated[bytes, msgspec.Meta(min_length=SEED_BYTES, max_length=SEED_BYTES)]
+    seed: Annotated[bytes, msgspec.Meta(max_length=SEED_BYTES)]
     name: str = ""
 
     def __repr__(self) -> str:
@@ -93,6 +93,8 @@ def read_invite(line: str) -> Invite:
         invite = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise damaged from None
+    if len(invite.seed) not in (0, SEED_BYTES) or len(invite.fingerprint) not in (0, 32):
+        raise damaged
     if invite.version != 1:
         raise InviteError(
             f"an invite of version {invite.version}; this program reads version 1: pip install --upgrade easyremote"
