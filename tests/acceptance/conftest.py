@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from acceptance.members import Club
 from acceptance.network import Network
 from acceptance.processes import Program
 
@@ -55,6 +56,20 @@ def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def clubs(own_network: Callable[..., Network], tmp_path: Path) -> Iterator[Callable[..., Club]]:
+    """Makes networks whose members have homes of their own: ``clubs(**server_options)``."""
+    made: list[Club] = []
+
+    def make(**options: object) -> Club:
+        made.append(Club(own_network(talk=True, **options), tmp_path))
+        return made[-1]
+
+    yield make
+    for club in made:
+        club.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from acceptance.processes import PROGRAMS, Program, free_port, until
 
 from easyremote import Client
+from easyremote.client.operator import Operator
 
 
 class Network:
@@ -47,6 +48,11 @@ class Network:
         if self._client is None:
             self._client = Client(self.address)
         return self._client
+
+    def invite(self, role: str) -> str:
+        """A line that lets one more device in."""
+        with Operator(self.address, home=self.home) as operator:
+            return operator.invite(role)
 
     def restart_gateway(self) -> None:
         """A new gateway process on the port of the one before, which must have ended."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 
+import psutil
 import pytest
 from acceptance.network import Network
 from acceptance.processes import Program, free_port, run, until
 
 from easyremote import Client, ComputeNode, Server
 from easyremote.errors import LinkError, ListenError, UsageError
+from easyremote.links.certificates import look_at
 from easyremote.links.loop import run_in_background
 from easyremote.links.relay import connect
 
@@ -62,7 +65,8 @@ def test_a_server_started_again_looks_after_leases_again() -> None:
     with server, Client(server.address) as client:
         client.connect()
     with server:
-        silent = run_in_background(connect(server.address, timeout_seconds=5))
+        shown = run_in_background(look_at(server.address, timeout_seconds=5))
+        silent = run_in_background(connect(server.address, shown, timeout_seconds=5))
         assert run_in_background(silent.receive()) is not None, "the challenge"
         assert run_in_background(silent.receive(), 5) is None, "the end, for never having said hello"
         run_in_background(silent.close())
@@ -79,24 +83,35 @@ def test_who_closes_says_goodbye(caplog: pytest.LogCaptureFixture) -> None:
         assert "node polite left (left)" in caplog.text
 
 
-def test_unless_told_otherwise_only_this_machine_can_connect(start: Callable[..., Program]) -> None:
-    port = free_port()
-    gateway = start(
-        [
-            sys.executable,
-            "-c",
-            "import threading; from easyremote import Server\n"
-            f"server = Server({port}); server.start_background(); print('up', flush=True)\n"
-            "threading.Event().wait()",
-        ]
+def listening_on(port: int) -> set[str]:
+    """The local addresses that a process of this machine listens on at a port."""
+    return {
+        one.laddr.ip.removeprefix("::ffff:")  # as IPv6 writes an address of IPv4
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port
+    }
+
+
+# The whole world is what the network namespace holds: nothing but its own loopback.
+ALONE = ["unshare", "--user", "--map-root-user", "--net"]
+can_be_alone = subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_be_alone, reason="this machine gives no network namespaces")
+def test_unless_told_otherwise_every_interface_is_listened_on(start: Callable[..., Program]) -> None:
+    program = (
+        "import psutil; from easyremote import Server\n"
+        "server = Server(8080); server.start_background()\n"
+        "print('on', *[c.laddr.ip for c in psutil.net_connections('tcp') if c.status == 'LISTEN'], flush=True)\n"
+        "server.stop()"
     )
-    gateway.wait_for("^up$")
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)}
-    with socket.create_connection(("127.0.0.1", port), timeout=2):
-        pass
-    for outside in [*(a for a in addresses if not a.startswith("127.")), "127.0.0.2"]:
-        with pytest.raises(OSError):
-            socket.create_connection((outside, port), timeout=2).close()
+    gateway = start([*ALONE, sys.executable, "-c", program], environment={"EASYREMOTE_HOST": None})
+    assert gateway.wait_for(r"^on (\S+)$")[1] in ("::", "0.0.0.0")
+
+
+def test_a_host_narrows_where_it_listens() -> None:
+    with Server(port=0, host="127.0.0.1") as server:
+        assert listening_on(int(server.address.rpartition(":")[2])) == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("port", [-1, 65536, "eighty"])

@@ -176,7 +176,7 @@ def test_a_stopped_node_can_serve_again(network: Network) -> None:
 
 
 def test_a_second_node_of_the_same_name_is_told_apart(node: ComputeNode, network: Network, start) -> None:
-    """Two devices may not both be ``bench``: the second is refused or gets a name of its own."""
+    """Two devices may not both be ``bench``: the second is refused."""
     node.register(lambda: "first", name="which")
     client = serve(node, network)
     second = start(
@@ -189,7 +189,10 @@ def test_a_second_node_of_the_same_name_is_told_apart(node: ComputeNode, network
             "node.serve()",
             network.address,
         ],
-        environment={"EASYREMOTE_HOME": str(network.home) + "-of-another-device"},
+        environment={
+            "EASYREMOTE_HOME": str(network.home) + "-of-another-device",
+            "EASYREMOTE_INVITE": network.invite("node"),
+        },
     )
     assert second.wait(within_seconds=10) != 0
     assert "NameTakenError" in second.said or "'bench'" in second.said
@@ -261,7 +264,7 @@ def test_a_name_that_is_taken_is_told_to_who_waits_for_the_connection(
     node: ComputeNode, network: Network, tmp_path: Path
 ) -> None:
     serve(node, network)
-    other = ComputeNode(network.address, "bench", home=tmp_path)
+    other = ComputeNode(network.address, "bench", home=tmp_path, invite=network.invite("node"))
     for _ in range(2):
         thread = other.serve(blocking=False)
         with pytest.raises(NameTakenError, match="bench"):

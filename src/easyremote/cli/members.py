@@ -12,16 +12,15 @@ from easyremote.cli.output import Output
 from easyremote.cli.settings import Settings
 from easyremote.client.operator import Operator
 from easyremote.errors import MembershipError
-from easyremote.links.address import check_address
 from easyremote.trust.charter import Charter, sign_charter
 from easyremote.trust.grant import PREFIX as GRANT_PREFIX
 from easyremote.trust.grant import Grant, read_grant
 from easyremote.trust.identity import Identity, device_text
-from easyremote.trust.invite import Invite, read_invite, write_invite
+from easyremote.trust.invite import Invite, read_invite
 from easyremote.trust.keyring import Keyring
 from easyremote.trust.membership import issue_membership, read_membership
 from easyremote.trust.wallet import Kept, Wallet
-from easyremote.wire.operations import DeviceRecord, MakeInvite, NetworkRecord
+from easyremote.wire.operations import DeviceRecord, NetworkRecord
 
 ROOT_KEY = "network/root.key"
 SIGNED_SECONDS = 365 * 86400.0
@@ -47,38 +46,24 @@ def make_invite(
     plain: bool,
 ) -> None:
     """Print an invite, and the same as a QR code."""
-    seed = os.urandom(32)
-    ends = time.time() + seconds_of(expires)
+    seconds = seconds_of(expires)
     with operator(settings) as asked:
-        network = asked.network()
-        asked.invite(
-            MakeInvite(
-                key=Identity.from_seed(seed).device,
-                role=role,
-                uses=uses,
-                expires=ends,
-                functions=functions,
-                name=name,
-                account=account,
-            )
+        line = asked.invite(
+            role,
+            uses=uses,
+            seconds=seconds,
+            functions=functions,
+            name=name,
+            account=account,
+            addresses=addresses,
         )
-    invite = Invite(
-        version=1,
-        root=network.root,
-        fingerprint=b"" if network.public else network.fingerprint,
-        gateway=network.gateway,
-        addresses=[check_address(one) for one in addresses] or network.addresses[:8],
-        seed=seed,
-        name=name,
-    )
-    line = write_invite(invite)
     out.line(line)
     if plain or not out.terminal:
         return
     _show_qr(line, out)
     times = "once" if uses == 1 else f"{uses} times"
-    out.line(f"It lets a {role} in, {times}, until {_when(ends)}. There: easynet join LINE")
-    out.line(f"It leads to {', '.join(invite.addresses)}; --address names another way in.")
+    out.line(f"It lets a {role} in, {times}, until {_when(time.time() + seconds)}. There: easynet join LINE")
+    out.line(f"It leads to {', '.join(read_invite(line).addresses)}; --address names another way in.")
 
 
 def _show_qr(line: str, out: Output) -> None:

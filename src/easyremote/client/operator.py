@@ -5,12 +5,17 @@ The gateway checks the role; every process in the gateway's own home is an opera
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, new_connection
 from easyremote.errors import UsageError
+from easyremote.links.address import check_address
 from easyremote.links.loop import run_in_background
-from easyremote.trust.identity import device_text
+from easyremote.trust.identity import Identity, device_text
+from easyremote.trust.invite import Invite, write_invite
 from easyremote.wire.operations import (
     ApproveDevice,
     DeviceRecord,
@@ -61,9 +66,49 @@ class Operator:
         """The network as its gateway knows it."""
         return decode_network(self.ask(ShowNetwork()))
 
-    def invite(self, wanted: MakeInvite) -> None:
-        """Let whoever holds the private half of a key enroll."""
+    def invite(
+        self,
+        role: str = "node",
+        *,
+        uses: int = 1,
+        seconds: float = 3600.0,
+        functions: Iterable[str] = (),
+        name: str = "",
+        account: str = "",
+        addresses: Iterable[str] = (),
+    ) -> str:
+        """An invite, one line: whoever has it may join.
+
+        Args:
+            role: ``node``, ``client`` or ``operator``.
+            uses: How many devices it lets in.
+            seconds: How long it holds.
+            functions: Patterns of what its devices may call, as in ``vision.*``; all if empty.
+            name: What the device is called.
+            account: Whose device it is; an account of its own if empty.
+            addresses: How the gateway is reached from there; its own addresses if empty.
+        """
+        network, seed = self.network(), os.urandom(32)
+        wanted = MakeInvite(
+            key=Identity.from_seed(seed).device,
+            role=role,
+            uses=uses,
+            expires=time.time() + seconds,
+            functions=list(functions),
+            name=name,
+            account=account,
+        )
         self.ask(wanted)
+        invite = Invite(
+            version=1,
+            root=network.root,
+            fingerprint=b"" if network.public else network.fingerprint,
+            gateway=network.gateway,
+            addresses=[check_address(one) for one in addresses] or network.addresses[:8],
+            seed=seed,
+            name=name,
+        )
+        return write_invite(invite)
 
     def approve(self, device: bytes, credential: bytes = b"") -> None:
         """Take a device that waits, or was revoked."""

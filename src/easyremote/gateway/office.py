@@ -36,6 +36,7 @@ from easyremote.protocol.router import (
 )
 from easyremote.trace import log
 from easyremote.trust.keyring import Keyring
+from easyremote.trust.membership import MEMBERSHIP_SECONDS
 from easyremote.trust.wallet import Kept, Wallet, fingerprint
 from easyremote.wire.messages import EnrollReply, EnrollRequest
 from easyremote.wire.operations import DeviceRecord, NetworkRecord
@@ -57,6 +58,7 @@ class Office:
         files: tuple[Path, Path] | None,
         addresses: Sequence[str],
         limits: Limits,
+        membership_seconds: float = MEMBERSHIP_SECONDS,
     ) -> None:
         self._keyring = keyring
         self._addresses = list(addresses)
@@ -73,6 +75,7 @@ class Office:
             clock=time.time,
             limits=limits,
             describe=self._describe,
+            membership_seconds=membership_seconds,
         )
         self.revocations, _ = self._admission.signed_revocations()
         self._keep_own_membership()
@@ -148,7 +151,7 @@ class Office:
         except EasyRemoteError as error:
             log.warning("did not renew the membership of %s: %s", ask.name, error)
             return MembershipRenewed(ask.link, b"", RENEW_AGAIN_SECONDS)
-        return MembershipRenewed(ask.link, entry.membership, max(entry.renew_seconds, RENEW_AGAIN_SECONDS))
+        return MembershipRenewed(ask.link, entry.membership, entry.renew_seconds)
 
     def operate(
         self, ask: Operation, online: Collection[bytes], attached: Iterable[Attached]

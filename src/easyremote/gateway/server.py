@@ -39,6 +39,7 @@ from easyremote.protocol.router import (
 from easyremote.trace import announce, log
 from easyremote.trust.identity import device_text
 from easyremote.trust.keyring import Keyring
+from easyremote.trust.membership import MEMBERSHIP_SECONDS
 from easyremote.wire.frame import walk
 from easyremote.wire.limits import LEASE_SECONDS
 
@@ -79,6 +80,8 @@ class Server:
             gateway's own making, which devices know by its fingerprint.
         key: The PEM file with the certificate's key.
         addresses: How devices elsewhere reach the gateway, for invites; default this machine's addresses.
+        membership_seconds: How long a membership holds; devices in good standing get the next in time. The
+            shorter, the sooner a device is out that a network's root or another gateway would put out.
         limits: What one address and one device may take; see ``protocol.limits.Limits``.
         log_level: ``"info"``, or ``"debug"`` to see more.
         home: Where the network's keys and its devices are kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
@@ -95,6 +98,7 @@ class Server:
         certificate: Path | str | None = None,
         key: Path | str | None = None,
         addresses: Sequence[str] = (),
+        membership_seconds: float = MEMBERSHIP_SECONDS,
         limits: Limits = DEFAULT_LIMITS,
         log_level: str = "info",
         home: Path | None = None,
@@ -118,6 +122,9 @@ class Server:
         self._open_to_all = open
         self._files = (Path(certificate), Path(key)) if certificate is not None and key is not None else None
         self._addresses = [check_address(one) for one in addresses]
+        if not membership_seconds >= 1.0:
+            raise UsageError(f"membership_seconds is 1 or more, not {membership_seconds!r}")
+        self._membership_seconds = float(membership_seconds)
         self._limits = limits
         self._verbose = log_level.lower() == "debug"
         self._home = home
@@ -208,6 +215,7 @@ class Server:
             files=self._files,
             addresses=self._addresses,
             limits=self._limits,
+            membership_seconds=self._membership_seconds,
         )
         self._router = Router(
             office.gateway,

@@ -69,6 +69,7 @@ from easyremote.wire.messages import (
     LoadReport,
     Operate,
     Operated,
+    Presence,
     Revoked,
     Snapshot,
     Undeliverable,
@@ -78,6 +79,7 @@ from easyremote.wire.messages import (
 
 HOUSEKEEPING_SECONDS = 60.0
 LOAD_REPORT_SECONDS = 0.5
+NODES_MAX = 100_000
 
 
 class Device:
@@ -112,6 +114,7 @@ class Device:
         self._load_sent: tuple[int, int] = (0, 0)
         self._load_at = NEVER
         self._tidy_at = NEVER
+        self._snapshot: list[Presence] = []
 
     # ---- events
 
@@ -141,6 +144,7 @@ class Device:
                 self._tidy_at = min(self._tidy_at, now + HOUSEKEEPING_SECONDS)
                 return self.attachment.opened(now)
             case LinkClosed(reason=reason):
+                self._snapshot = []
                 self.directory.hold()
                 return self.attachment.closed(reason)
             case CardChanged():
@@ -190,8 +194,14 @@ class Device:
                     self.sessions.present_again(self.standing.tokens)
             return effects
         match record:
+            case Snapshot(more=True):
+                self._snapshot += record.nodes
+                if len(self._snapshot) > NODES_MAX:
+                    raise RemoteProtocolError(f"a directory of more than {NODES_MAX:,} nodes")
             case Snapshot():
-                present = self.directory.take_snapshot(record, now, self.attachment.lease_seconds)
+                whole = Snapshot(nodes=[*self._snapshot, *record.nodes])
+                self._snapshot = []
+                present = self.directory.take_snapshot(whole, now, self.attachment.lease_seconds)
                 for endpoint in present:
                     self._peer_back(endpoint, now)
                 return [Synced(), *self.caller.retry_waiting(now), *self._expire(now)]

@@ -19,7 +19,7 @@ from easyremote.protocol.presence import Attached, PresenceTable
 from easyremote.trust.identity import verify
 from easyremote.wire.cards import decode_card
 from easyremote.wire.frame import Carry, Control, Pieces, control, redirect
-from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES
+from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES, MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Challenge,
@@ -322,7 +322,8 @@ class Router:
             case Watch():
                 self._check_watches(origin)
                 self.table.watchers[origin.link] = origin
-                self._say(origin.link, Snapshot(nodes=self.table.nodes()), effects)
+                for snapshot in _snapshots(self.table.nodes()):
+                    self._say(origin.link, snapshot, effects)
             case Advertise(card=card, signature=signature):
                 self._advertise(origin, card, signature, effects)
             case LoadReport():
@@ -505,3 +506,17 @@ class Router:
         if self.table.watchers:
             frame = control(encode(change))
             effects += [Send(link, frame) for link in self.table.watchers]
+
+
+def _snapshots(nodes: list[Presence]) -> list[Snapshot]:
+    """The directory in frames of a packet's size or, where one card is larger, a little over."""
+    snapshots: list[Snapshot] = []
+    part: list[Presence] = []
+    size = 0
+    for node in nodes:
+        if part and size + len(node.card) > MAX_PACKET_BYTES:
+            snapshots.append(Snapshot(nodes=part, more=True))
+            part, size = [], 0
+        part.append(node)
+        size += len(node.card) + 256
+    return [*snapshots, Snapshot(nodes=part)]

@@ -84,9 +84,10 @@ class Presence(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Every node that is attached at this moment."""
+    """Every node that is attached at this moment; ``more`` if the next snapshot goes on with it."""
 
     nodes: list[Presence] = []
+    more: bool = False
 
 
 class Departed(msgspec.Struct, frozen=True):

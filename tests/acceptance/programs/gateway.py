@@ -5,8 +5,15 @@ import sys
 import threading
 
 from easyremote import Server
+from easyremote.protocol.limits import Limits
+from easyremote.trace import announce
 
-with Server(**json.loads(sys.argv[1])) as server:
+options = json.loads(sys.argv[1])
+if "limits" in options:
+    options["limits"] = Limits(**options["limits"])
+if options.pop("talk", False):
+    announce(verbose=False)
+with Server(**options) as server:
     print("listening on", server.address, flush=True)
     try:
         threading.Event().wait()

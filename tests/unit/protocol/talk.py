@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from easyremote.protocol.caller import Caller
 from easyremote.protocol.channel import Channel, Opened
 from easyremote.protocol.directory import Directory, card_transcript
+from easyremote.protocol.effects import CallEnded, Effect, Notice
 from easyremote.protocol.sessions import Sessions
 from easyremote.protocol.standing import Standing
 from easyremote.testing.realm import Realm
 from easyremote.trust.handshake import CLASSIC, Keys, Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.trust.session import Session
-from easyremote.wire.bundle import Message, read_sealed
+from easyremote.wire.bundle import Message, Present, read_sealed
 from easyremote.wire.cards import FunctionCard, NodeCard, PrekeyCard, encode_card
 from easyremote.wire.frame import Pieces
 from easyremote.wire.messages import Change, Departed, Presence, Snapshot
@@ -68,6 +69,16 @@ def heard(channel: Channel, other: Channel, now: float) -> list[Message]:
     return said(give(other, pull(channel, now), now))
 
 
+def did(effects: Sequence[Effect]) -> list[Effect]:
+    """What is to be done, without what is only to be told or written down."""
+    return [effect for effect in effects if not isinstance(effect, (Notice, CallEnded))]
+
+
+def ended(effects: Sequence[Effect]) -> list[CallEnded]:
+    """What is to be written down of calls that ended."""
+    return [effect for effect in effects if isinstance(effect, CallEnded)]
+
+
 class FakeNode:
     """A node as others see it: a card and its prekeys, but no machine."""
 
@@ -102,6 +113,10 @@ class FakeNode:
         )
 
     def hears(self, asker: Asker, now: float) -> list[Message]:
+        """What the asker has to say to this node, once it has said who it is."""
+        return [message for message in self.hears_all(asker, now) if not isinstance(message, Present)]
+
+    def hears_all(self, asker: Asker, now: float) -> list[Message]:
         """What the asker has to say to this node."""
         for peer, pieces in asker.sessions.pull(now, 0, BUDGET):
             asker.letters[peer].append(b"".join(pieces))
@@ -120,7 +135,9 @@ class Asker:
         identity = Identity.from_seed(chance.randbytes(32))
         self.sessions = Sessions(identity, identity.device + bytes(8), chance.randbytes, None)
         self.letters: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        self.directory = Directory(standing(identity.device))
+        self.standing = standing(identity.device)
+        self.sessions.tokens = self.standing.tokens
+        self.directory = Directory(self.standing)
         self.caller = Caller(self.sessions, self.directory, chance.random, max_value_bytes=max_value_bytes)
         if nodes:
             self.directory.take_snapshot(Snapshot(nodes=[node.presence() for node in nodes]), 0.0, 10.0)

@@ -20,7 +20,7 @@ from easyremote.errors import (
 from easyremote.protocol.caller import PROBE_SECONDS
 from easyremote.protocol.effects import Answered, Delivered, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
-from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Refuse, Result, Window
+from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Present, Refuse, Result, Window
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.limits import STREAM_WINDOW_BYTES
 from easyremote.wire.messages import Change, Departed, Snapshot
@@ -57,6 +57,26 @@ def test_a_call_is_asked_and_answered() -> None:
     answer = Result(1, Raw(b"\x01"))
     assert asker.caller.take(asker.channel(node), answer, 0.1) == [Answered(1, Raw(b"\x01"))]
     assert in_flight(asker) == [0]
+
+
+def test_a_caller_says_who_it_is_before_it_asks_and_once_a_session() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(1), 0.0)
+    present, invoke = node.hears_all(asker, 0.0)
+    assert present == Present([asker.standing.credential])
+    assert invoke == Invoke(1, "resize", Raw(VALUE))
+    asker.caller.request(ask(2), 0.1)
+    assert node.hears_all(asker, 0.1) == [Invoke(2, "resize", Raw(VALUE))]
+
+
+def test_a_caller_shows_its_grants_after_its_membership_and_anew_when_they_change() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(1), 0.0)
+    node.hears_all(asker, 0.0)
+    asker.sessions.present_again([asker.standing.credential, b"a grant"])
+    assert node.hears_all(asker, 0.1) == [Present([asker.standing.credential, b"a grant"])]
 
 
 def test_what_comes_after_the_answer_is_dropped_and_counted() -> None:
@@ -237,13 +257,28 @@ def test_a_call_that_never_left_is_moved() -> None:
     assert [message.call for message in other.hears(asker, 0.1)] == [1]
 
 
-def test_a_call_that_came_back_undelivered_is_moved() -> None:
+def test_a_gateway_that_says_a_call_never_came_cannot_have_it_run_twice() -> None:
     nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
     asker = Asker(*nodes)
     asker.caller.request(ask(), 0.0)
     first = next(node for node in nodes if node.hears(asker, 0.0))
-    asker.channel(first).undelivered(0, 0.1)
+    other = next(node for node in nodes if node is not first)
+    asker.channel(first).undelivered(0.1)
+    found = error(asker.loses(first, 0.2))
+    assert isinstance(found, NodeLostError)
+    assert "may or may not have started" in str(found)
+    assert other.hears(asker, 0.2) == []
+
+
+def test_a_call_that_came_back_undelivered_is_moved_if_it_does_no_harm_twice() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(function="safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    asker.channel(first).undelivered(0.1)
     assert settled(asker.loses(first, 0.2)) == []
+    assert [message.call for message in other.hears(asker, 0.2)] == [1]
 
 
 @pytest.mark.parametrize(("acknowledged", "text"), [(True, "had accepted"), (False, "had not confirmed")])

@@ -7,17 +7,21 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
-from unit.protocol.talk import REALM, VALUE, FakeNode
+from msgspec import Raw, structs
+from unit.protocol.talk import REALM, VALUE, FakeNode, did, ended, said
 
+from easyremote.errors import UnknownFunctionError
 from easyremote.protocol.attachment import VERSION, hello_transcript, welcome_transcript
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.device import Device
-from easyremote.protocol.effects import Answered, Faulted, Notice, Start, Stop
+from easyremote.protocol.effects import Answered, Faulted, RevocationsChanged, Start, Stop
 from easyremote.protocol.events import CallRequested, LinkOpened, Offer, Offered, PacketReceived, Woken
 from easyremote.protocol.sessions import Sessions
+from easyremote.testing.realm import EPOCH, Realm
+from easyremote.trust.grant import Terms, issue_grant
 from easyremote.trust.handshake import CLASSIC, Prekeys
 from easyremote.trust.identity import Identity
+from easyremote.trust.revocation import Revocations, sign_revocations
 from easyremote.wire.bundle import (
     RESET,
     Cancel,
@@ -27,6 +31,7 @@ from easyremote.wire.bundle import (
     Item,
     Message,
     Part,
+    Present,
     Refuse,
     Result,
     Window,
@@ -35,7 +40,7 @@ from easyremote.wire.bundle import (
 )
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, Control, join, walk
-from easyremote.wire.messages import Challenge, Snapshot, Welcome, encode
+from easyremote.wire.messages import Challenge, Renewed, Revoked, Snapshot, Welcome, encode
 
 numbers = st.one_of(
     st.integers(-(2**63), 2**64 - 1), st.sampled_from([-1, 0, 1, 2, 5, 65_536, 100_000, 2**31, 2**40])
@@ -45,6 +50,24 @@ seconds = st.one_of(st.none(), st.floats(), st.sampled_from([math.nan, math.inf,
 values = st.sampled_from([Raw(VALUE), Raw(b"\xc0"), Raw(b"\x01")])
 names = st.sampled_from(["resize", "", "x" * 10_000, "a.b"])
 texts = st.text(max_size=20)
+PEER = FakeNode("other", FunctionCard(name="resize"))
+tokens = st.one_of(
+    st.binary(max_size=50),
+    st.sampled_from(
+        [
+            PEER.credential,
+            PEER.credential[:-1],
+            REALM.credential(PEER.identity.device, "other", functions=()),
+            REALM.credential(bytes(32), "stranger"),
+            issue_grant(
+                PEER.identity,
+                PEER.credential,
+                Terms(functions=("*",), expires=EPOCH + 9, max_calls=1),
+                bytes(16),
+            ),
+        ]
+    ),
+)
 messages = st.one_of(
     st.builds(Invoke, calls, names, values, numbers, numbers, seconds, numbers),
     st.builds(Result, calls, values, numbers, numbers),
@@ -70,6 +93,7 @@ messages = st.one_of(
     st.builds(Cancel, calls),
     st.builds(Window, calls, numbers),
     st.builds(Part, numbers, numbers, numbers),
+    st.builds(Present, st.lists(tokens, max_size=4) | st.just([b"x"] * 40)),
 )
 
 
@@ -178,7 +202,8 @@ def test_a_session_that_breaks_the_protocol_costs_its_own_calls_only() -> None:
     (start,) = victim.hears(0.1, Invoke(1, "resize", Raw(VALUE)))
     assert isinstance(start, Start)
     effects = victim.hears(0.2, Invoke(2, "resize", Raw(VALUE), timeout=math.nan))
-    assert [effect for effect in effects if not isinstance(effect, Notice)] == [Stop(start.key, "cancelled")]
+    assert did(effects) == [Stop(start.key, "cancelled")]
+    assert [one.outcome for one in ended(effects)] == ["cancelled"]
     resets = [
         read_sealed(frame.body) for frame in walk(join(victim.device.pull(0.3))) if isinstance(frame, Carry)
     ]
@@ -192,7 +217,8 @@ def test_a_node_that_is_told_that_its_caller_knows_no_session_stops_working_for_
     assert isinstance(start, Start)
     reset = b"".join(bytes(piece) for piece in write_sealed(victim.channel.session.id, 0, RESET, b""))
     effects = victim.device.handle(PacketReceived([Carry(victim.node.endpoint, reset)]), 0.2)
-    assert list(effects) == [Stop(start.key, "cancelled")]
+    assert did(effects) == [Stop(start.key, "cancelled")]
+    assert [one.outcome for one in ended(effects)] == ["cancelled"]
     assert victim.device.pull(1.0) == []
     assert list(victim.device.sessions) == []
 
@@ -222,3 +248,86 @@ def test_a_peer_that_never_acknowledges_is_forgotten() -> None:
         victim.device.handle(Woken(), now)
         victim.device.pull(now)
     assert 300 < now < 400
+
+
+# ---- the network's word
+
+
+def joined_anew(victim: Victim, revocations: bytes) -> list[object]:
+    """The device reads afresh what it keeps of its network, as before each link."""
+    kept = REALM.joined(victim.device.endpoint[:32], "lab")
+    return list(victim.device.handle(structs.replace(kept, revocations=revocations), 1.0))
+
+
+def test_a_caller_that_is_revoked_is_out_as_soon_as_the_gateway_says_so() -> None:
+    victim = Victim("node")
+    (start,) = victim.hears(0.1, Invoke(1, "resize", Raw(VALUE)))
+    assert isinstance(start, Start)
+    revocations = REALM.revocations(PEER.identity.device)
+    effects = victim.control(Revoked(revocations))
+    assert effects[0] == RevocationsChanged(revocations), "kept, so that an old list is never believed again"
+    assert Stop(start.key, "cancelled") in effects
+    assert did(victim.hears(0.2, Invoke(2, "resize", Raw(VALUE)))) == []
+    assert victim.control(Revoked(revocations)) == [], "told once"
+
+
+def test_a_caller_is_out_also_when_another_process_of_the_device_heard_that_it_was_revoked() -> None:
+    victim = Victim("node")
+    (start,) = victim.hears(0.1, Invoke(1, "resize", Raw(VALUE)))
+    assert isinstance(start, Start)
+    revocations = REALM.revocations(PEER.identity.device)
+    effects = joined_anew(victim, revocations) + victim.control(Revoked(revocations))
+    assert Stop(start.key, "cancelled") in effects
+    assert did(victim.hears(0.2, Invoke(2, "resize", Raw(VALUE)))) == []
+
+
+def test_a_node_that_is_revoked_is_called_no_more() -> None:
+    victim = Victim("client")
+    effects = victim.control(Revoked(REALM.revocations(PEER.identity.device)))
+    assert [effect.call for effect in effects if isinstance(effect, Faulted)] == [1]
+    (again,) = victim.device.handle(CallRequested(2, "resize", VALUE), 0.2)
+    assert isinstance(again, Faulted)
+    assert isinstance(again.error, UnknownFunctionError)
+
+
+def test_a_node_is_called_no_more_when_another_process_of_the_device_heard_that_it_was_revoked() -> None:
+    victim = Victim("client")
+    revocations = REALM.revocations(PEER.identity.device)
+    effects = joined_anew(victim, revocations) + victim.control(Revoked(revocations))
+    assert [effect.call for effect in effects if isinstance(effect, Faulted)] == [1]
+    assert list(victim.device.directory) == []
+
+
+def test_a_list_of_revocations_that_no_issuer_signed_changes_nothing() -> None:
+    victim = Victim("node")
+    victim.hears(0.1, Invoke(1, "resize", Raw(VALUE)))
+    forged = sign_revocations(
+        PEER.identity, REALM.charter, Revocations(number=99, devices=[PEER.identity.device])
+    )
+    for data in (forged, b"", b"nonsense"):
+        assert victim.control(Revoked(data)) == []
+    (start,) = victim.hears(0.2, Invoke(2, "resize", Raw(VALUE)))
+    assert isinstance(start, Start)
+
+
+def test_a_fresh_membership_is_shown_in_the_sessions_there_are() -> None:
+    victim = Victim("client")
+    device = victim.device.endpoint[:32]
+    fresh = REALM.credential(device, "lab", seconds=9999.0)
+    victim.control(Renewed(fresh))
+    frames = [frame for frame in walk(join(victim.device.pull(0.3))) if isinstance(frame, Carry)]
+    received = [
+        victim.sessions.receive(victim.device.endpoint, read_sealed(frame.body), 0.3) for frame in frames
+    ]
+    messages = [message for one in received if one is not None for message in said(one[1])]
+    assert messages == [Present([fresh])]
+
+
+def test_in_another_network_nothing_of_the_one_before_holds() -> None:
+    victim = Victim("node")
+    (start,) = victim.hears(0.1, Invoke(1, "resize", Raw(VALUE)))
+    assert isinstance(start, Start)
+    other = Realm(random.Random("other").randbytes)
+    effects = victim.device.handle(other.joined(victim.device.endpoint[:32], "lab"), 0.2)
+    assert Stop(start.key, "cancelled") in effects
+    assert list(victim.device.sessions) == []

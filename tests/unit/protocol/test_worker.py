@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 from msgspec import Raw
-from unit.protocol.talk import VALUE, channels, pull
+from unit.protocol.talk import REALM, VALUE, channels, did, ended, pull, standing
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
-from easyremote.protocol.effects import Effect, Grant, Notice, Start, Stop
-from easyremote.protocol.events import CallKey, Done, Ended, Failed, Offer, Stopped, Yielded
+from easyremote.protocol.effects import CallEnded, Effect, Grant, Start, Stop
+from easyremote.protocol.events import Answer, CallKey, Done, Ended, Failed, Offer, Stopped, Yielded
+from easyremote.protocol.guard import Guard
 from easyremote.protocol.worker import ABSENT_SECONDS, QUEUE_MAX, SILENT_SECONDS, Worker
-from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Message, Refuse, Result, Window
+from easyremote.trust.identity import device_text
+from easyremote.trust.rules import Caller
+from easyremote.wire.bundle import (
+    EMPTY,
+    Cancel,
+    End,
+    Fault,
+    Invoke,
+    Item,
+    Message,
+    Present,
+    Refuse,
+    Result,
+    Window,
+)
 from easyremote.wire.limits import INLINE_BYTES
+
+NODE, CALLER = bytes(32), bytes([1]) * 32  # the devices at the ends of ``channels()``
+CREDENTIAL = REALM.credential(CALLER, "laptop")
+LAPTOP = Caller(device_text(CALLER), "laptop", "owner", ("client", "node"))
 
 
 class Closed:
@@ -23,6 +44,11 @@ class Closed:
     def __init__(self) -> None:
         self.closed: list[Channel] = []
         self.told: list[int] = []
+
+        self.known: list[Channel] = []
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter([channel for channel in self.known if channel not in self.closed])
 
     def close(self, channel: Channel) -> None:
         self.closed.append(channel)
@@ -36,10 +62,22 @@ class Place:
 
     def __init__(self, *offers: Offer, capacity: int = 100, max_value_bytes: int = 1 << 20) -> None:
         self.sessions = Closed()
-        self.worker = Worker(self.sessions, max_value_bytes=max_value_bytes, capacity=capacity)  # type: ignore[arg-type]
+        self.standing = standing(NODE, "lab")
+        self.worker = Worker(
+            self.sessions,  # type: ignore[arg-type]
+            Guard(self.standing, lambda: "lab"),
+            max_value_bytes=max_value_bytes,
+            capacity=capacity,
+        )
         for offer in offers or (Offer("resize"),):
             self.worker.offer(offer)
+        self.connects()
+
+    def connects(self, *tokens: bytes) -> None:
+        """The caller opens a session and says who it is."""
         _, self.channel = channels()
+        self.sessions.known.append(self.channel)
+        assert self.worker.take(self.channel, Present(list(tokens or (CREDENTIAL,))), 0.0) == []
 
     def key(self, call: int) -> CallKey:
         return self.channel.peer, call
@@ -47,8 +85,18 @@ class Place:
     def asks(
         self, call: int = 1, function: str = "resize", *, now: float = 0.0, **fields: object
     ) -> list[Effect]:
+        return did(self.asks_in_full(call, function, now=now, **fields))
+
+    def asks_in_full(
+        self, call: int = 1, function: str = "resize", *, now: float = 0.0, **fields: object
+    ) -> list[Effect]:
+        """Also what is to be told and written down."""
         invoke = Invoke(call, function, Raw(VALUE), **fields)  # type: ignore[arg-type]
-        return did(self.worker.take(self.channel, invoke, now))
+        return self.worker.take(self.channel, invoke, now)
+
+    def ran(self, answer: Answer, now: float) -> list[Effect]:
+        """The code has news of a call."""
+        return did(self.worker.answer(answer, now))
 
     def answers(self, now: float = 0.0) -> list[Message]:
         return said_by(self.channel, now)
@@ -61,10 +109,6 @@ def said_by(channel: Channel, now: float = 0.0) -> list[Message]:
     return [message for one in list(channel._retained)[before:] for message in one.messages]
 
 
-def did(effects: list[Effect]) -> list[Effect]:
-    return [effect for effect in effects if not isinstance(effect, Notice)]
-
-
 def refusal(place: Place) -> str:
     (message,) = place.answers()
     assert isinstance(message, Refuse)
@@ -74,9 +118,9 @@ def refusal(place: Place) -> str:
 def test_a_call_is_run_and_answered() -> None:
     place = Place()
     (start,) = place.asks(5)
-    assert start == Start(place.key(5), "resize", Raw(VALUE), 0, None, "0000000000000005")
+    assert start == Start(place.key(5), "resize", Raw(VALUE), 0, None, "0000000000000005", LAPTOP)
     assert place.worker.running == 1
-    assert place.worker.answer(Done(place.key(5), b"\x01"), 1.0) == []
+    assert place.ran(Done(place.key(5), b"\x01"), 1.0) == []
     assert place.answers() == [Result(5, Raw(b"\x01"))]
     assert place.worker.running == 0
     assert not place.worker
@@ -124,7 +168,7 @@ def test_a_call_that_was_answered_is_not_run_again() -> None:
 def test_a_call_asked_again_in_another_session_is_answered_there_and_not_run_again() -> None:
     place = Place()
     place.asks()
-    _, place.channel = channels()
+    place.connects()
     assert place.asks() == []
     place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
     assert place.answers() == [Result(1, Raw(b"\x01"))]
@@ -134,7 +178,7 @@ def test_a_stream_that_has_begun_is_not_continued_in_another_session() -> None:
     place = Place()
     place.asks(window=1000)
     place.worker.answer(Yielded(place.key(1), b"\x01"), 0.1)
-    _, place.channel = channels()
+    place.connects()
     assert place.asks(window=1000) == [Stop(place.key(1), "cancelled")]
     assert refusal(place) == "repeated"
 
@@ -143,7 +187,7 @@ def test_arguments_that_were_on_their_way_come_again_in_the_other_session() -> N
     place = Place()
     assert place.asks(body=1, size=100_000) == []
     before = place.channel
-    _, place.channel = channels()
+    place.connects()
     assert place.asks(body=9, size=100_000) == []
     assert place.worker.take_body(before, 1, bytearray(100_000), 0.5) == []
     (start,) = did(place.worker.take_body(place.channel, 9, bytearray(100_000), 0.6))
@@ -157,9 +201,9 @@ def test_arguments_that_came_already_are_not_waited_for_again() -> None:
     place.asks(1)
     place.asks(2, body=1, size=100_000)
     assert place.worker.take_body(place.channel, 1, bytearray(100_000), 0.1) == []  # waits for its place
-    _, place.channel = channels()
+    place.connects()
     place.asks(2, body=1, size=100_000)
-    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 0.2)
+    (start,) = place.ran(Done(place.key(1), b"\x01"), 0.2)
     assert isinstance(start, Start)
     assert len(start.arguments) == 100_000
     assert not place.worker._bodies
@@ -177,6 +221,86 @@ def test_what_cannot_be_run_is_refused_at_once(reason: str, fields: dict[str, ob
     assert place.asks(**fields) == []  # type: ignore[arg-type]
     assert refusal(place) == reason
     assert not place.worker
+
+
+@pytest.mark.parametrize(
+    ("tokens", "why"),
+    [
+        ([], "it has shown no membership"),
+        ([b""], "showed no membership"),
+        ([b"nonsense"], "not a membership"),
+        ([REALM.credential(bytes([2]) * 32, "somebody")], "shown by device"),
+        ([REALM.credential(CALLER, "laptop", seconds=-1.0)], "has expired"),
+    ],
+)
+def test_who_is_no_member_is_refused_and_told_how_to_become_one(tokens: list[bytes], why: str) -> None:
+    place = Place()
+    place.worker.take(place.channel, Present(tokens), 0.0)
+    assert place.asks() == []
+    (message,) = place.answers()
+    assert isinstance(message, Refuse)
+    assert message.reason == "not_allowed"
+    assert why in message.message
+    assert "easynet join" in message.message
+    assert not place.worker
+
+
+def test_who_has_not_said_who_it_is_is_refused_also_for_what_is_not_there() -> None:
+    for function in ("resize", "resise"):
+        place = Place()
+        _, place.channel = channels()
+        assert place.asks(function=function) == []
+        assert refusal(place) == "not_allowed", "a stranger does not learn what is served here"
+
+
+def test_a_call_that_was_refused_may_be_asked_again_once_it_is_allowed() -> None:
+    place = Place()
+    _, place.channel = channels()
+    place.asks(1)
+    assert refusal(place) == "not_allowed"
+    place.worker.take(place.channel, Present([CREDENTIAL]), 0.1)
+    (start,) = place.asks(1)
+    assert isinstance(start, Start)
+
+
+def test_the_rule_of_an_offer_is_kept_and_a_later_one_takes_its_place() -> None:
+    place = Place(Offer("resize", rule=frozenset({"desktop"})))
+    assert place.asks(1) == []
+    assert refusal(place) == "not_allowed"
+    place.worker.offer(Offer("resize", rule=frozenset({"laptop"})))
+    assert len(place.asks(2)) == 1
+    place.worker.offer(Offer("resize", rule=lambda caller: caller.name != "laptop"))
+    assert place.asks(3) == []
+
+
+def test_a_caller_that_is_revoked_is_out_with_its_calls_and_the_others_stay() -> None:
+    place = Place(Offer("resize", max_concurrent=1))
+    place.asks(1)
+    place.asks(2)
+    revoked = place.channel
+    other, device = Channel(channels()[1].session, bytes([7]) * 40, 0.0), bytes([7]) * 32
+    place.sessions.known.append(other)
+    place.worker.take(other, Present([REALM.credential(device, "desktop")]), 0.0)
+    place.worker.take(other, Invoke(1, "resize", Raw(VALUE)), 0.0)
+    assert place.standing.take_revocations(REALM.revocations(CALLER))
+    effects = place.worker.cast_out()
+    assert did(effects) == [Stop(place.key(1), "cancelled")]
+    assert [(one.caller.name, one.outcome) for one in ended(effects)] == [("laptop", "cancelled")] * 2
+    assert place.sessions.closed == [revoked]
+    assert place.sessions.told == [revoked.session.id]
+    (start,) = place.ran(Stopped(place.key(1)), 0.1)
+    assert isinstance(start, Start)
+    assert start.key == (other.peer, 1)
+
+
+def test_a_caller_that_is_revoked_is_out_also_where_it_has_not_said_who_it_is() -> None:
+    place = Place()
+    place.asks(1)
+    _, place.channel = channels()
+    place.sessions.known.append(place.channel)
+    assert place.asks(1) == [], "asked again in another session, it goes on"
+    assert place.standing.take_revocations(REALM.revocations(CALLER))
+    assert did(place.worker.cast_out()) == [Stop(place.key(1), "cancelled")]
 
 
 def test_a_full_node_refuses_at_once() -> None:
@@ -227,7 +351,7 @@ def test_more_calls_than_places_wait_for_their_turn() -> None:
     place = Place(Offer("resize", max_concurrent=2))
     assert [len(place.asks(call)) for call in (1, 2, 3)] == [1, 1, 0]
     assert (place.worker.running, place.worker.waiting) == (2, 1)
-    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 1.0)
+    (start,) = place.ran(Done(place.key(1), b"\x01"), 1.0)
     assert isinstance(start, Start)
     assert start.key == place.key(3)
 
@@ -238,7 +362,7 @@ def test_a_stopped_call_keeps_its_place_until_its_code_has_ended() -> None:
     place.asks(2)
     assert did(place.worker.take(place.channel, Cancel(1), 0.1)) == [Stop(place.key(1), "cancelled")]
     assert place.worker.running == 0
-    (start,) = place.worker.answer(Stopped(place.key(1)), 0.5)
+    (start,) = place.ran(Stopped(place.key(1)), 0.5)
     assert isinstance(start, Start)
     assert start.key == place.key(2)
 
@@ -252,7 +376,7 @@ def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_in_the_queue_ba
     place.answers()
     assert place.asks(500) == []
     assert place.answers() == [], "it waits, and is not refused"
-    (start,) = place.worker.answer(Done(place.key(1), b"\x01"), 0.2)
+    (start,) = place.ran(Done(place.key(1), b"\x01"), 0.2)
     assert isinstance(start, Start)
     assert start.key == place.key(500)
 
@@ -298,3 +422,57 @@ def test_a_silent_caller_is_asked_first() -> None:
         now = place.worker.wake_at
         place.worker.wake(now)
     assert now > SILENT_SECONDS
+
+
+# ---- what is written down
+
+
+def test_how_a_call_ended_is_written_down_with_its_sizes_and_never_what_it_said() -> None:
+    secret = b"\xa6secret"
+    place = Place(Offer("resize", timeout_seconds=60.0))
+    for call in (1, 2, 3, 4):
+        place.worker.take(place.channel, Invoke(call, "resize", Raw(secret), window=9), 1.0)
+    place.worker.answer(Yielded(place.key(4), secret), 1.5)
+    place.worker.answer(Yielded(place.key(4), bytes(INLINE_BYTES + 1)), 1.5)
+    effects = [
+        *place.worker.answer(Done(place.key(1), secret * 2), 3.0),
+        *place.worker.answer(
+            Failed(place.key(2), "error", "ValueError", "secret", "secret", "ValueError"), 3.5
+        ),
+        *place.worker.take(place.channel, Cancel(3), 4.0),
+        *place.worker.answer(Ended(place.key(4)), 5.0),
+    ]
+    assert ended(effects) == [
+        CallEnded(1, "resize", LAPTOP, "ok", 7, 14, 2.0),
+        CallEnded(2, "resize", LAPTOP, "error ValueError", 7, 0, 2.5),
+        CallEnded(3, "resize", LAPTOP, "cancelled", 7, 0, 3.0),
+        CallEnded(4, "resize", LAPTOP, "ok", 7, 7 + INLINE_BYTES + 1, 4.0),
+    ]
+    assert b"secret" not in msgspec.msgpack.encode(ended(effects))
+
+
+def test_a_call_whose_time_was_up_is_written_down_once() -> None:
+    place = Place(Offer("resize", timeout_seconds=2.0))
+    place.asks(1, body=1, size=100_000)
+    place.asks(2)
+    effects = place.worker.wake(2.0)
+    assert ended(effects) == [
+        CallEnded(1, "resize", LAPTOP, "timeout", 100_000, 0, 2.0),
+        CallEnded(2, "resize", LAPTOP, "timeout", len(VALUE), 0, 2.0),
+    ]
+    assert place.worker.answer(Done(place.key(2), b"\x01"), 2.1) == []
+    assert place.worker.answer(Stopped(place.key(2)), 2.2) == []
+
+
+def test_who_was_refused_is_written_down_as_far_as_it_proved_who_it_is() -> None:
+    place = Place(Offer("resize", rule=frozenset({"desktop"})))
+    assert ended(place.asks_in_full(1)) == [CallEnded(1, "resize", LAPTOP, "refused not_allowed")]
+    _, place.channel = channels()
+    stranger = Caller(device_text(CALLER))
+    assert ended(place.asks_in_full(2)) == [CallEnded(2, "resize", stranger, "refused not_allowed")]
+
+
+def test_arguments_too_large_are_written_down() -> None:
+    place = Place(max_value_bytes=1000)
+    effects = place.asks_in_full(1, body=1, size=1001)
+    assert ended(effects) == [CallEnded(1, "resize", LAPTOP, "refused too_large")]

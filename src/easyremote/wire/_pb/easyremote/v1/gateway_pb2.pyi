@@ -146,10 +146,12 @@ class Presence(_message.Message):
     def __init__(self, endpoint: _Optional[bytes] = ..., name: _Optional[str] = ..., card: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., load: _Optional[_Union[LoadReport, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("nodes",)
+    __slots__ = ("nodes", "more")
     NODES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[Presence]
-    def __init__(self, nodes: _Optional[_Iterable[_Union[Presence, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Presence, _Mapping]]] = ..., more: bool = ...) -> None: ...
 
 class Departed(_message.Message):
     __slots__ = ("endpoint", "reason")
