@@ -10,14 +10,13 @@ that is neither C- nor Fortran-contiguous (it arrives in C order); the titles of
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 from easyremote.errors import DecodeError
 from easyremote.wire import codes
-from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer
+from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer, brief
 
 _DTYPE = re.compile(
     r"\|b1|[|<>][iu]1|[<>][iu][248]|[<>]f[248]|[<>]c(?:8|16)"
@@ -49,17 +48,45 @@ _TORCH_DTYPES = [
 ]
 
 
-def library(name: str, *, package: str | None = None) -> Any:
-    """Import a library that a value needs; the name comes from our own code, never from the wire.
+Library = Literal["numpy", "torch", "pandas", "polars", "pyarrow", "pillow"]
+"""All that a value from the wire can have imported, and each only by a statement of this file."""
+
+
+def library(name: Library) -> Any:
+    """Import a library that a received value needs.
 
     Raises:
         DecodeError: It is not installed.
     """
     try:
-        return importlib.import_module(name)
+        match name:
+            case "numpy":
+                import numpy
+
+                return numpy
+            case "torch":
+                import torch
+
+                return torch
+            case "pandas":
+                import pandas
+
+                return pandas
+            case "polars":
+                import polars
+
+                return polars
+            case "pyarrow":
+                import pyarrow
+
+                return pyarrow
+            case "pillow":
+                import PIL.Image
+
+                return PIL.Image
     except ImportError as error:
         raise DecodeError(
-            f"a value needs {name}, which is not installed here. Run `pip install {package or name}`"
+            f"a value needs {name}, which is not installed here. Run `pip install {name}`"
         ) from error
 
 
@@ -117,12 +144,12 @@ def _raise_dtype(numpy: Any, found: object, nesting: int = 0) -> Any:
                 "itemsize": itemsize,
             }
         )
-    raise DecodeError(f"{found!r:.80} is no dtype that an array may have")
+    raise DecodeError(f"{brief(found)} is no dtype that an array may have")
 
 
 def _raise_shape(found: object) -> tuple[int, ...]:
     if type(found) is not list or len(found) > 64 or any(type(n) is not int or n < 0 for n in found):
-        raise DecodeError(f"{found!r:.80} is no array's shape")
+        raise DecodeError(f"{brief(found)} is no array's shape")
     return tuple(found)
 
 
@@ -151,7 +178,8 @@ def flat_bytes(numpy: Any, array: Any) -> memoryview:
 
 
 def _lower_array(writer: Writer, value: Any, depth: int) -> object:
-    numpy = importlib.import_module("numpy")
+    import numpy
+
     dtype = _lower_dtype(value.dtype)
     array = numpy.asarray(value)
     order = "C"
@@ -197,7 +225,8 @@ def _lower_numpy_scalar(writer: Writer, value: Any, depth: int) -> object:
         return writer.ext(codes.NUMPY_TEXT, [writer.lower(str.__str__(value), depth)])
     if isinstance(value, bytes):
         return writer.ext(codes.NUMPY_TEXT, [bytes.__getitem__(value, slice(None))])
-    numpy = importlib.import_module("numpy")
+    import numpy
+
     array = numpy.asarray(value)
     return writer.ext(codes.NUMPY_SCALAR, (_lower_dtype(array.dtype), writer.store(flat_bytes(numpy, array))))
 
@@ -215,14 +244,15 @@ def _raise_numpy_text(reader: Reader, data: memoryview) -> object:
         return numpy.str_(text)
     if type(text) is bytes:
         return numpy.bytes_(text)
-    raise DecodeError(f"a NumPy text wants str or bytes, found {text!r:.80}")
+    raise DecodeError(f"a NumPy text wants str or bytes, found {brief(text)}")
 
 
 # PyTorch
 
 
 def _lower_tensor(writer: Writer, value: Any, depth: int) -> object:
-    torch = importlib.import_module("torch")
+    import torch
+
     if value.layout is not torch.strided or value.is_quantized or value.device.type == "meta":
         raise Refused(f"is a tensor of layout {value.layout} on {value.device}. Pass value.to_dense()")
     name = str(value.dtype).removeprefix("torch.")
@@ -247,7 +277,7 @@ def _raise_tensor(reader: Reader, data: memoryview) -> object:
     shape = _raise_shape(shape)
     dtype = getattr(torch, name, None) if name in _TORCH_DTYPES else None
     if dtype is None:
-        raise DecodeError(f"{name!r:.80} is no dtype that a tensor may have here")
+        raise DecodeError(f"{brief(name)} is no dtype that a tensor may have here")
     memory = reader.fetch(stored)
     wanted = math.prod(shape) * dtype.itemsize
     if wanted != len(memory):

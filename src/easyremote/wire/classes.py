@@ -19,7 +19,7 @@ import msgspec
 
 from easyremote.errors import DecodeError, UsageError
 from easyremote.wire import codes
-from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer
+from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer, brief
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -374,7 +374,7 @@ def _raise_enum(cls: Any, plan: Plan, found: object) -> object:
     member = cls.__members__.get(found) if type(found) is str else None
     if member is None:
         raise DecodeError(
-            f"{cls.__qualname__} has no member {found!r:.80}; it has {', '.join(cls.__members__)}"
+            f"{cls.__qualname__} has no member {brief(found)}; it has {', '.join(cls.__members__)}"
         )
     return member
 
@@ -396,7 +396,7 @@ def _join_flag(cls: Any, names: Iterable[Any]) -> Any:
 
 def _raise_namedtuple(cls: Any, plan: Plan, found: object) -> object:
     if type(found) is not list or len(found) != len(plan.names):
-        raise DecodeError(f"a {cls.__qualname__} wants {len(plan.names)} items, found {found!r:.80}")
+        raise DecodeError(f"a {cls.__qualname__} wants {len(plan.names)} items, found {brief(found)}")
     return tuple.__new__(cls, found)
 
 

@@ -3,10 +3,14 @@
 ``Writer`` and ``Reader`` live for one value. Which types they know is not their business: ``LOWER`` (by
 type) and ``RAISE`` (by extension code) are filled by the files that know a kind of value, and gathered in
 ``values.py``. Nothing here imports, evaluates or trusts a length.
+
+Hashes of numbers and tuples are no secret, and keys made to collide would take time that grows with their
+square: ``check_keys`` and ``check_hashes`` look before a map or a set is built.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,12 +19,28 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from easyremote.errors import DecodeError
+from easyremote.wire import codes
 from easyremote.wire.limits import INLINE_BYTES
 
 MAX_DEPTH = 100
 """How deep containers may lie in each other."""
 
+SMALL_BYTES = 2048
+"""Maps in fewer bytes have so few keys that it does not matter how they collide."""
+
+SPARE_BYTES = 2 << 20
+"""What a value may take, all told, for parts whose size is not bound to the bytes that came."""
+
+_PAIRS_PER_MEMBER = 32  # any 65 members pass; the powers of 2 from 2**-1074 to 2**1023, as floats, need 17
+
 _encode = msgspec.msgpack.Encoder().encode
+_decode_list = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_map = msgspec.msgpack.Decoder(dict[None | bool | int | float | str, msgspec.Raw]).decode
+_LARGE_MAPS = {0xDE: 3, 0xDF: 5}  # the first byte of a map, and how many its header has
+_LARGE_LISTS = (0xDC, 0xDD)
+_KEY_HEADS = frozenset(
+    (*range(0x80), *range(0xA0, 0xC1), *range(0xC2, 0xC7), *range(0xCA, 0xD4), *range(0xD9, 0xDC))
+) | frozenset(range(0xE0, 0x100))  # all but of maps, arrays and extensions
 
 FLAT: frozenset[type] = frozenset((type(None), bool, int, float, str))
 """What msgpack holds as it is, nearly always."""
@@ -121,21 +141,159 @@ class Writer:
         return Ext(code, _encode(lowered))
 
 
+def brief(found: object, level: int = 0) -> str:
+    """What was found, for a message: its type and as much of it as fits, never all of it in between.
+
+    Of what is neither plain nor a list or dict only the type is told: its ``repr`` is somebody's code.
+    """
+    kind = type(found)
+    if kind is str or kind is bytes:
+        text: Any = found
+        return repr(text) if len(text) <= 60 else f"{text[:60]!r}… ({len(text)} long)"
+    if isinstance(found, int) and kind in (int, bool):
+        return repr(found) if found.bit_length() <= 128 else f"an int of {found.bit_length()} bits"
+    if found is None or kind is float:
+        return repr(found)
+    if isinstance(found, (list, tuple, dict, set, frozenset)) and kind.__module__ == "builtins":
+        name = f"a {kind.__name__} of {len(found)} items"
+        if level or not isinstance(found, (list, tuple)) or not found:
+            return name
+        shown = ", ".join(brief(item, level + 1) for item in found[:3])
+        return f"{name}: {shown}{', …' if len(found) > 3 else ''}"
+    return f"a {kind.__qualname__:.60}"
+
+
+def check_keys(data: bytes | bytearray | memoryview) -> None:
+    """Refuse msgpack with a map that has lists, maps or extensions for keys: ``Writer`` makes none.
+
+    Only what is over ``SMALL_BYTES`` is looked into, and maps of 15 keys and fewer are let be.
+
+    Raises:
+        DecodeError: There is such a map, or it is nested too deeply to know.
+        msgspec.DecodeError: It is no msgpack.
+    """
+    if may_collide(data):
+        check_keys_of(memoryview(data).cast("B"))
+
+
+def may_collide(data: bytes | bytearray | memoryview) -> bool:
+    """Whether a byte that opens a map of more than 15 keys is anywhere in ``data``: a quick look."""
+    if len(data) <= SMALL_BYTES:
+        return False
+    flat = data if type(data) is bytes else bytes(data)
+    return b"\xde" in flat or b"\xdf" in flat
+
+
+def check_keys_of(data: memoryview) -> None:
+    """Look for the keys of ``check_keys``, container by container, where ``may_collide`` found cause.
+
+    Raises:
+        DecodeError: As in ``check_keys``.
+        msgspec.DecodeError: It is no msgpack.
+    """
+    waiting = [(data, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        head = part[0] if len(part) else 0xC0
+        inner: Sequence[msgspec.Raw] | Any
+        if head in _LARGE_MAPS:
+            inner = _values_of_map(part)
+        elif 0x80 <= head < 0x90:
+            inner = _as_list(part, 1, head & 15)
+        elif 0x90 <= head < 0xA0 or head in _LARGE_LISTS:
+            inner = _decode_list(part)
+        else:
+            continue
+        if depth > MAX_DEPTH:
+            raise DecodeError(f"a value is nested more than {MAX_DEPTH} levels deep")
+        large = (view for view in map(memoryview, inner) if len(view) > SMALL_BYTES)
+        waiting.extend((view, depth + 1) for view in large)
+
+
+def _values_of_map(part: memoryview) -> Any:
+    """The values of a large map, still encoded, once its keys are known to be plain."""
+    try:
+        return _decode_map(part).values()
+    except msgspec.ValidationError:
+        pass  # keys of bytes, or worse: msgspec cannot take both bytes and text
+    header = _LARGE_MAPS[part[0]]
+    both = _as_list(part, header, int.from_bytes(part[1:header], "big"))
+    for key in both[::2]:
+        if memoryview(key)[0] not in _KEY_HEADS:
+            raise DecodeError(
+                "a map wants numbers, text or bytes for keys, found a list, a map or an extension: "
+                f"keys of other types travel as extension {codes.MAP}"
+            )
+    return both[1::2]
+
+
+def _as_list(part: memoryview, header: int, count: int) -> list[msgspec.Raw]:
+    """The keys and values of a map in turn, still encoded."""
+    return _decode_list(b"\xdd" + (2 * count).to_bytes(5, "big")[1:] + part[header:])
+
+
+def check_hashes(members: Sequence[object]) -> None:
+    """Refuse members of a set, or keys of a map, too many of which share a hash.
+
+    Raises:
+        DecodeError: Comparing them would take time out of proportion to their number.
+    """
+    count = len(members)
+    if count <= 2 * _PAIRS_PER_MEMBER + 1:
+        return
+    alike = Counter(map(hash, members))
+    if len(alike) == count:
+        return
+    pairs = sum(number * (number - 1) // 2 for number in alike.values())
+    if pairs > _PAIRS_PER_MEMBER * count:
+        raise DecodeError(
+            f"a set or map has {count} members, up to {max(alike.values())} of them with the same hash: "
+            "at most some tens may. Send them as a list"
+        )
+
+
 class Reader:
     """One value on its way up.
 
     Attributes:
         known: Classes of the receiver's own that values may be rebuilt as.
-        unpack: Decodes msgpack with extensions; nested payloads too.
     """
 
-    __slots__ = ("_buffers", "_depth", "known", "unpack")
+    __slots__ = ("_buffers", "_decode", "_depth", "_spare_bytes", "_wary", "known")
 
     def __init__(self, buffers: Sequence[memoryview], known: Sequence[type]) -> None:
         self._buffers: list[memoryview | None] = list(buffers)
         self._depth = 0
+        self._spare_bytes = SPARE_BYTES
+        self._wary = False
         self.known = known
-        self.unpack: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._raise).decode
+        self._decode: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._raise).decode
+
+    def unpack(self, data: memoryview) -> Any:
+        """Decode msgpack with extensions; first the whole value, then nested payloads.
+
+        Raises:
+            DecodeError: It holds what no value may.
+        """
+        if len(data) > SMALL_BYTES:
+            if not self._depth:  # a payload holds no byte that the whole does not
+                self._wary = may_collide(data)
+            if self._wary:
+                check_keys_of(data)
+        return self._decode(data)
+
+    def spend(self, size_bytes: int) -> None:
+        """Count memory that a part of the value takes beyond proportion to the bytes that came.
+
+        Raises:
+            DecodeError: The whole value has used up what it may.
+        """
+        self._spare_bytes -= max(size_bytes, 0)
+        if self._spare_bytes < 0:
+            raise DecodeError(
+                f"a value unfolds too far: {size_bytes} bytes more than its own size allows, "
+                f"of {SPARE_BYTES} for the whole value. Send it in a form that holds its items one by one"
+            )
 
     def _raise(self, code: int, data: memoryview) -> object:
         restore = RAISE.get(code)
@@ -158,7 +316,14 @@ class Reader:
         """
         found = self.unpack(data)
         if type(found) is not list or (count is not None and len(found) != count):
-            raise DecodeError(f"an extension wants a list of {count or 'any'} items, found {found!r:.80}")
+            wanted = "any" if count is None else count
+            raise DecodeError(f"an extension wants a list of {wanted} items, found {brief(found)}")
+        return found
+
+    def members(self, data: memoryview) -> list[Any]:
+        """The payload as the members of a set, looked over by ``check_hashes``."""
+        found = self.items(data)
+        check_hashes(found)
         return found
 
     def fetch(self, stored: object) -> bytearray | memoryview:
@@ -166,7 +331,7 @@ class Reader:
         if type(stored) is bytes:
             return bytearray(stored)
         if type(stored) is not int or not 0 <= stored < len(self._buffers):
-            raise DecodeError(f"a value wants buffer {stored!r:.80}, {len(self._buffers)} are there")
+            raise DecodeError(f"a value wants buffer {brief(stored)}, {len(self._buffers)} are there")
         buffer = self._buffers[stored]
         if buffer is None:
             raise DecodeError(f"a value uses buffer {stored} twice")

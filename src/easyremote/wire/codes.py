@@ -29,6 +29,7 @@ FRACTION = 22  # [numerator, denominator]
 UUID = 23  # raw: 16 bytes
 PATH = 24  # [flavour, text]
 OBJECT = 32  # [kind, module, qualified name, fields]
+PICKLED = 48  # [buffer: pickle protocol 5, [buffer...]]; at the top only, and only with consent: pickled.py
 
 NUMPY_ARRAY = 64  # [dtype, shape, order, buffer]
 NUMPY_SCALAR = 65  # [dtype, buffer]

@@ -58,7 +58,7 @@ def _raise_image(reader: Reader, data: memoryview) -> object:
         raise DecodeError(
             f"an image of mode {mode} and {width}x{height} wants {wanted} bytes, found {len(memory)}"
         )
-    pil = library("PIL.Image", package="pillow")
+    pil = library("pillow")
     image = pil.frombytes(mode, (width, height), memory) if wanted else pil.new(mode, (width, height))
     if palette is not None:
         _put_palette(image, palette)

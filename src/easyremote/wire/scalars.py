@@ -20,7 +20,7 @@ from msgspec.msgpack import Ext
 
 from easyremote.errors import DecodeError
 from easyremote.wire import codes
-from easyremote.wire.codec import LOWER, RAISE, Reader, Refused, Writer
+from easyremote.wire.codec import LOWER, RAISE, Reader, Refused, Writer, brief
 
 _COMPLEX = struct.Struct("<dd")
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -70,11 +70,11 @@ def raise_zone(found: object) -> dt.tzinfo | None:
     if found is None:
         return None
     if type(found) is not list or len(found) not in (2, 3):
-        raise DecodeError(f"a time zone wants a key or an offset, found {found!r:.80}")
+        raise DecodeError(f"a time zone wants a key or an offset, found {brief(found)}")
     key, offset = found[0], found[1]
     if key is not None:
         if type(key) is not str or not _ZONE_KEY.fullmatch(key):
-            raise DecodeError(f"{key!r:.80} is no time zone's key")
+            raise DecodeError(f"{brief(key)} is no time zone's key")
         try:
             return ZoneInfo(key)
         except (OSError, ValueError, LookupError, ImportError):
@@ -153,7 +153,7 @@ def _raise_path(reader: Reader, data: memoryview) -> object:
     if issubclass(cls, Path) and cls is not type(Path()):
         cls = _PATHS["pure " + flavour]
     if type(text) is not str:
-        raise DecodeError(f"a path wants text, found {text!r:.80}")
+        raise DecodeError(f"a path wants text, found {brief(text)}")
     return cls(text)
 
 
@@ -192,7 +192,7 @@ def _lower_deque(writer: Writer, value: deque[object], depth: int) -> object:
 def _raise_collection(reader: Reader, data: memoryview) -> object:
     kind, items, extra = reader.items(data, 3)
     if type(items) is not (list if kind == "deque" else dict):
-        raise DecodeError(f"a collection of kind {kind!r:.80} holds {items!r:.80}")
+        raise DecodeError(f"a collection of kind {brief(kind)} holds {brief(items)}")
     if kind == "deque":
         return deque(items, extra)
     if kind == "ordered":
@@ -203,7 +203,7 @@ def _raise_collection(reader: Reader, data: memoryview) -> object:
         return counter
     if kind == "default":
         return defaultdict(None if extra is None else _FACTORIES[extra], items)
-    raise DecodeError(f"a collection of kind {kind!r:.80} is not known here")
+    raise DecodeError(f"a collection of kind {brief(kind)} is not known here")
 
 
 LOWER.update(

@@ -107,7 +107,9 @@ def take_apart(body: memoryview) -> tuple[msgspec.Raw, list[memoryview]]:
     buffers = []
     for length in lengths:
         position += -position % ALIGNMENT_BYTES
-        if not 0 <= length <= len(body) - position:
+        if not length:  # it would cost one byte here and a view of 184 there; no encoder makes one
+            raise DecodeError("a buffer of a value wants at least 1 byte, found 0: it belongs in the head")
+        if not 0 < length <= len(body) - position:
             raise DecodeError(f"a buffer claims {length} bytes, {len(body) - position} are there")
         buffers.append(body[position : position + length])
         position += length

@@ -8,7 +8,6 @@ need PyArrow where they arrive, Polars too.
 
 from __future__ import annotations
 
-import importlib
 import io
 from typing import Any
 
@@ -16,7 +15,7 @@ from easyremote.errors import DecodeError
 from easyremote.wire import codes
 from easyremote.wire.arrays import library
 from easyremote.wire.arrow_ipc import check_stream
-from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer
+from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer, brief
 from easyremote.wire.scalars import lower_zone, raise_zone
 
 _SAFE_PYARROW = (14, 0, 1)
@@ -65,7 +64,8 @@ def _check_type(pyarrow: Any, kind: Any, nesting: int) -> None:
 
 
 def _lower_pyarrow(writer: Writer, value: Any, depth: int) -> object:
-    pyarrow = importlib.import_module("pyarrow")
+    import pyarrow
+
     if isinstance(value, pyarrow.Table):
         kind, table = "table", value
     elif isinstance(value, pyarrow.RecordBatch):
@@ -94,9 +94,10 @@ def _raise_pyarrow(kind: str, memory: bytearray | memoryview, extra: object) -> 
 
 
 def _lower_pandas(writer: Writer, value: Any, depth: int) -> object:
-    pandas = importlib.import_module("pandas")
+    import pandas
+
     try:
-        pyarrow = importlib.import_module("pyarrow")
+        import pyarrow
     except ImportError as error:
         raise Refused("is a pandas table, which travels as Arrow. Run `pip install pyarrow`") from error
     extra: object = None
@@ -171,13 +172,13 @@ def _raise_pandas_scalar(reader: Reader, data: memoryview) -> object:
         return pandas.NA
     if type(number) is not int or unit not in _UNITS:
         raise DecodeError(
-            f"a pandas {name!r:.80} wants a number and a unit, found {number!r:.80} {unit!r:.80}"
+            f"a pandas {brief(name)} wants a number and a unit, found {brief(number)} {brief(unit)}"
         )
     numpy = library("numpy")
     if name == "Timedelta":
         return pandas.Timedelta(numpy.timedelta64(number, unit))
     if name != "Timestamp":
-        raise DecodeError(f"a pandas {name!r:.80} is not known here")
+        raise DecodeError(f"a pandas {brief(name)} is not known here")
     stamp = pandas.Timestamp(numpy.datetime64(number, unit))
     return stamp if zone is None else stamp.tz_localize("UTC").tz_convert(raise_zone(zone))
 
@@ -186,7 +187,8 @@ def _raise_pandas_scalar(reader: Reader, data: memoryview) -> object:
 
 
 def _lower_polars(writer: Writer, value: Any, depth: int) -> object:
-    polars = importlib.import_module("polars")
+    import polars
+
     kind = "polars frame" if isinstance(value, polars.DataFrame) else "polars series"
     frame = value if kind == "polars frame" else value.to_frame()
     for dtype in frame.dtypes:
@@ -256,7 +258,7 @@ def _raise_table(reader: Reader, data: memoryview) -> object:
     kind, stored, extra = reader.items(data, 3)
     read = _READERS.get(kind) if type(kind) is str else None
     if read is None:
-        raise DecodeError(f"a table of kind {kind!r:.80} is not known here")
+        raise DecodeError(f"a table of kind {brief(kind)} is not known here")
     return read(kind, reader.fetch(stored), extra)
 
 

@@ -1,8 +1,9 @@
 """A Python value as bytes, and back.
 
-Values are msgpack with extensions (``codes.py``), never pickle. Plain values (None, bool, int, float,
-str, and lists and dicts of them) take one C pass each way; whatever else is in a value is lowered first.
-Large buffers are neither copied nor sent through msgpack: see ``segments.py``.
+Values are msgpack with extensions (``codes.py``); a pickle is refused here, unread (see ``pickled.py``).
+Plain values (None, bool, int, float, str, and lists and dicts of them) take one C pass each way; whatever
+else is in a value is lowered first. Large buffers are neither copied nor sent through msgpack: see
+``segments.py``.
 
 Decoding is safe for bytes from a stranger: it raises DecodeError and nothing else, imports nothing by a
 name from the wire, allocates nothing for a length that is only claimed, and builds only classes this
@@ -19,9 +20,21 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from easyremote.errors import DecodeError, EncodeError
-from easyremote.wire import arrays, classes, codes, images, scalars, tables
+from easyremote.wire import arrays, classes, codes, images, pickled, scalars, tables
 from easyremote.wire.classes import register_type
-from easyremote.wire.codec import FLAT, LOWER, RAISE, NotFlat, Reader, Refused, Writer, show
+from easyremote.wire.codec import (
+    FLAT,
+    LOWER,
+    RAISE,
+    SMALL_BYTES,
+    NotFlat,
+    Reader,
+    Refused,
+    Writer,
+    check_hashes,
+    check_keys,
+    show,
+)
 from easyremote.wire.limits import INLINE_BYTES
 from easyremote.wire.segments import Segments, build, take_apart
 
@@ -34,7 +47,7 @@ __all__ = [
     "register_type",
 ]
 
-_KINDS = (arrays, tables, images, classes, scalars)  # importing them teaches the codec their types
+_KINDS = (arrays, tables, images, classes, scalars, pickled)  # importing them teaches the codec their types
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -90,6 +103,8 @@ def decode(data: Bytes, *, known: Sequence[type] = ()) -> object:
     """Return the value that ``data`` holds.
 
     Arrays and tensors in segments become views of ``data`` where it is writable: leave it to them.
+    A value takes memory in proportion to ``data``, but the densest, such as a list of many empty dicts,
+    takes about 100 bytes for each byte of it: bound the size of what comes from a stranger accordingly.
 
     Args:
         data: What ``encode`` gave.
@@ -99,6 +114,8 @@ def decode(data: Bytes, *, known: Sequence[type] = ()) -> object:
         DecodeError: The bytes make no value, whatever they are.
     """
     try:
+        if len(data) > SMALL_BYTES:
+            check_keys(data)
         return _decode_flat(data)
     except Exception:
         pass  # extensions, segments or nonsense: the long way tells them apart
@@ -112,6 +129,8 @@ def decode_arguments(data: Bytes, *, known: Sequence[type] = ()) -> tuple[list[o
         DecodeError: The bytes make no arguments, whatever they are.
     """
     try:
+        if len(data) > SMALL_BYTES:
+            check_keys(data)
         return _decode_flat_arguments(data)
     except Exception:
         pass
@@ -174,7 +193,7 @@ def _decode_rich(data: Bytes, known: Sequence[type]) -> object:
         body = memoryview(data).cast("B")
         if len(body) and body[0] == codes.NEVER_MSGPACK:
             head, buffers = take_apart(body)
-            return Reader(buffers, known).unpack(head)
+            return Reader(buffers, known).unpack(memoryview(head))
         return Reader((), known).unpack(body)
     except DecodeError:
         raise
@@ -273,7 +292,9 @@ def _lower_uuid(writer: Writer, value: uuid.UUID, depth: int) -> object:
 
 def _raise_map(reader: Reader, data: memoryview) -> object:
     flat = reader.items(data)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    keys = flat[::2]
+    check_hashes(keys)
+    return dict(zip(keys, flat[1::2], strict=True))
 
 
 LOWER.update(
@@ -299,8 +320,8 @@ RAISE.update(
     {
         codes.BIG_INT: lambda reader, data: int.from_bytes(data, "big", signed=True),
         codes.TUPLE: lambda reader, data: tuple(reader.items(data)),
-        codes.SET: lambda reader, data: set(reader.items(data)),
-        codes.FROZENSET: lambda reader, data: frozenset(reader.items(data)),
+        codes.SET: lambda reader, data: set(reader.members(data)),
+        codes.FROZENSET: lambda reader, data: frozenset(reader.members(data)),
         codes.BYTEARRAY: lambda reader, data: bytearray(reader.fetch(reader.unpack(data))),
         codes.LARGE_BYTES: lambda reader, data: bytes(reader.fetch(reader.unpack(data))),
         codes.LOOSE_TEXT: lambda reader, data: str(data, "utf-8", "surrogatepass"),

@@ -33,6 +33,7 @@ from easyremote.wire.bundle import (
     Item,
     Message,
     Part,
+    Present,
     Refuse,
     Result,
     Sealed,
@@ -44,6 +45,7 @@ from easyremote.wire.bundle import (
     write_sealed,
 )
 from easyremote.wire.frame import varint
+from easyremote.wire.limits import GRANTS_MAX, TOKEN_BYTES_MAX
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "bundles.json").read_text(encoding="utf-8"))
 
@@ -66,6 +68,7 @@ messages = st.one_of(
     st.builds(Cancel, counts),
     st.builds(Window, counts, counts),
     st.builds(Part, counts, counts, counts),
+    st.builds(Present, st.lists(st.binary(max_size=50), max_size=4)),
 )
 bundles = st.builds(Bundle, counts, counts, st.lists(messages, max_size=4))
 
@@ -103,7 +106,7 @@ def test_a_bundle_is_what_any_msgpack_library_makes_of_it(bundle):
 
 def test_every_message_has_a_number_of_its_own():
     numbers = [kind.__struct_config__.tag for kind in typing.get_args(Message)]
-    assert numbers == list(range(1, 10))
+    assert numbers == list(range(1, 11))
 
 
 @given(st.one_of(messages), st.data())
@@ -115,13 +118,21 @@ def test_fields_with_defaults_may_be_left_out(message, data):
     assert fields(read) == full[:kept] + defaults[len(defaults) - left_out :]
 
 
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "arguments": lambda value: Raw(bytes.fromhex(value)),
+    "value": lambda value: Raw(bytes.fromhex(value)),
+    "tokens": lambda tokens: [bytes.fromhex(token) for token in tokens],
+}
+"""How fields stand in the vectors, where JSON has no form for them."""
+
+
 @pytest.mark.parametrize("vector", VECTORS["bundles"], ids=lambda vector: vector["name"])
 def test_frozen_bundles(vector):
     data = bytes.fromhex(vector["bundle"])
     made = [
         getattr(kinds, message["type"])(
             **{
-                name: Raw(bytes.fromhex(value)) if name in ("arguments", "value") else value
+                name: FORMS[name](value) if name in FORMS else value
                 for name, value in message.items()
                 if name != "type"
             }
@@ -148,7 +159,7 @@ later = st.recursive(
 )
 unknown = st.builds(
     lambda number, rest: [number, *rest],
-    st.integers(10, 2**64 - 1) | st.integers(-(2**63), 0),
+    st.integers(11, 2**64 - 1) | st.integers(-(2**63), 0),
     st.lists(later, max_size=4),
 )
 
@@ -253,12 +264,23 @@ def test_a_bundle_nested_without_end_is_refused(data):
         [8, 1, -1],
         [9, 1, -1, 5],
         [9, 1, 0, -5],
+        [10],
+        [10, b"token"],
+        [10, ["text"]],
+        [10, [b"token", None]],
+        [10, [b""] * (GRANTS_MAX + 2)],
+        [10, [bytes(2 * TOKEN_BYTES_MAX + 1)]],
     ],
-    ids=repr,
+    ids=lambda message: repr(message)[:40],
 )
 def test_a_message_that_breaks_its_form_is_refused(message):
     with pytest.raises(RemoteProtocolError):
         decode_bundle(pack([0, 0, [message]]))
+
+
+def test_as_many_tokens_as_may_be_shown_are_read_and_each_as_large_as_it_may_be():
+    full = Present([bytes(2 * TOKEN_BYTES_MAX)] * (GRANTS_MAX + 1))
+    assert decode_bundle(encode_bundle(0, 0, [full])).messages == [full]
 
 
 def test_text_that_is_not_text_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing
 from pathlib import Path
@@ -19,20 +20,29 @@ from easyremote.wire.messages import (
     Challenge,
     Change,
     Departed,
+    EnrollReply,
+    EnrollRequest,
     Goodbye,
     Hello,
     LoadReport,
     NodeLoad,
+    Operate,
+    Operated,
     Ping,
     Pong,
     Presence,
     Rejected,
+    Renewed,
+    Revoked,
     Snapshot,
     Undeliverable,
     Watch,
     Welcome,
     decode,
+    decode_enroll_reply,
+    decode_enroll_request,
     encode,
+    encode_enrollment,
 )
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "frames.json").read_text())
@@ -50,7 +60,7 @@ presences = st.builds(Presence, endpoints, texts, data, data, loads)
 controls = st.one_of(
     st.builds(Challenge, keys, texts, words, keys),
     st.builds(Hello, endpoints, data, texts, words, data, texts, texts),
-    st.builds(Welcome, texts, words, amounts, texts, keys),
+    st.builds(Welcome, texts, words, amounts, texts, keys, data, data),
     st.builds(Rejected, texts, texts),
     st.builds(Advertise, data, data),
     loads,
@@ -63,6 +73,14 @@ controls = st.one_of(
     st.builds(Ping, st.integers(0, 2**64 - 1)),
     st.builds(Pong, st.integers(0, 2**64 - 1)),
     st.builds(Goodbye, texts, texts),
+    st.builds(Renewed, data),
+    st.builds(Revoked, data),
+    st.builds(Operate, st.integers(0, 2**64 - 1), data),
+    st.builds(Operated, st.integers(0, 2**64 - 1), data, texts),
+)
+enrollments = st.one_of(
+    st.builds(EnrollRequest, data, texts, texts, data, data, data),
+    st.builds(EnrollReply, texts, texts, data, data, data, texts),
 )
 
 
@@ -88,6 +106,25 @@ def test_a_record_is_the_message_of_the_schema(record):
             assert getattr(message, name) == value
 
 
+@given(enrollments)
+def test_a_request_to_enroll_and_its_reply_read_back_as_they_were_written(record):
+    asked = isinstance(record, EnrollRequest)
+    written = encode_enrollment(record)
+    assert (decode_enroll_request if asked else decode_enroll_reply)(written) == record
+    message = (pb.EnrollRequest if asked else pb.EnrollReply).FromString(written)
+    assert [getattr(message, name) for name in record.__struct_fields__] == list(
+        msgspec.structs.astuple(record)
+    )
+    assert [field.name for field in message.DESCRIPTOR.fields] == list(record.__struct_fields__)
+
+
+@given(st.binary(max_size=200))
+def test_nonsense_is_no_request_to_enroll(data):
+    for read in (decode_enroll_request, decode_enroll_reply):
+        with contextlib.suppress(RemoteProtocolError):
+            read(data)
+
+
 def test_every_kind_in_the_schema_has_its_record_and_every_field_its_name():
     records = {record.__name__: record for record in typing.get_args(messages.Control)}
     kinds = {field.message_type.name: field.message_type for field in pb.Frame.DESCRIPTOR.fields}
@@ -104,6 +141,15 @@ def test_frozen_records(vector):
     assert type(record).__name__ == vector["kind"]
     assert json.loads(msgspec.json.encode(record)) == vector["record"]
     assert encode(record) == frame
+
+
+@pytest.mark.parametrize("vector", VECTORS["enrollments"], ids=lambda vector: vector["kind"])
+def test_frozen_enrollments(vector):
+    data = bytes.fromhex(vector["message"])
+    record = (decode_enroll_request if vector["kind"] == "EnrollRequest" else decode_enroll_reply)(data)
+    assert type(record).__name__ == vector["kind"]
+    assert json.loads(msgspec.json.encode(record)) == vector["record"]
+    assert encode_enrollment(record) == data
 
 
 @given(
