@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from links.gateways import CERTIFICATE, gateway
 
 from easyremote.links.link import Link
 from easyremote.links.memory import memory_pair
-from easyremote.links.relay import connect, listen
+from easyremote.links.relay import connect
 from easyremote.testing.links import CLAUSES, Clause, Pair, check_clause
 
 
@@ -23,21 +24,12 @@ async def memory() -> AsyncIterator[tuple[Link, Link]]:
 
 @asynccontextmanager
 async def relay() -> AsyncIterator[tuple[Link, Link]]:
-    arrived: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
-    over = asyncio.Event()
-
-    async def accept(link: Link) -> None:
-        arrived.set_result(link)
-        await over.wait()
-
-    listener = await listen("127.0.0.1", 0, accept)
-    device = await connect(listener.address, timeout_seconds=5.0)
-    try:
-        yield device, await arrived
-    finally:
-        over.set()
-        await device.close()
-        await listener.close(0.0)
+    async with gateway() as served:
+        device = await connect(served.address, CERTIFICATE.der, timeout_seconds=5.0)
+        try:
+            yield device, await served.arrived
+        finally:
+            await device.close()
 
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)

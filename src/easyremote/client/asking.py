@@ -7,19 +7,27 @@ always about the call.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
-from easyremote.errors import UsageError
+from easyremote.errors import DecodeError, UsageError
 from easyremote.protocol.directory import Directory
+from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
 from easyremote.schedule.policies import policy_name
 from easyremote.schedule.requirements import Requirement, read_requirements
-from easyremote.wire.values import encode_arguments
+from easyremote.trace import log
+from easyremote.wire import pickled
+from easyremote.wire.pickled import MSGPACK
+from easyremote.wire.values import decode, encode_arguments
 
-OPTIONS = frozenset({"timeout", "node", "policy"})
+OPTIONS = frozenset({"timeout", "node", "policy", "codec"})
+
+_pickles = itertools.count()
+"""Counts pickled calls, so that the first can be told of."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -31,12 +39,16 @@ class Options(msgspec.Struct, frozen=True):
         policy: Which node is chosen: ``prequal``, ``round_robin``, ``random``, ``least_loaded``,
             ``power_of_two`` or ``fastest``.
         requirement: What the node must have.
+        codec: ``"msgpack"``, or ``"pickle"`` for a call whose arguments and result are pickled.
+        pickle_with: Nodes whose pickles are loaded here; no option of a call, but a word of the program's.
     """
 
     timeout: float | None = None
     node: str | None = None
     policy: str = "prequal"
     requirement: Requirement | None = None
+    codec: str = MSGPACK
+    pickle_with: frozenset[str] = frozenset()
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options with some replaced.
@@ -56,7 +68,19 @@ class Options(msgspec.Struct, frozen=True):
         if node is not None and not isinstance(node, str):
             raise UsageError(f"node is a node's name, or None, not {node!r}")
         policy = policy_name(changes.get("policy", self.policy))
-        return Options(timeout, node, policy, self.requirement)
+        codec = changes.get("codec", self.codec)
+        if codec not in pickled.CODECS:
+            raise UsageError(f"codec is 'msgpack' or 'pickle', not {codec!r}")
+        return Options(timeout, node, policy, self.requirement, codec, self.pickle_with)
+
+    def trusting(self, pickle_with: object) -> Options:
+        """These options, with the nodes whose pickles are loaded here; none if that is empty.
+
+        Raises:
+            UsageError: These are no names of nodes.
+        """
+        named = pickled.peers("pickle_with", pickle_with, "names of nodes") if pickle_with != () else ()
+        return msgspec.structs.replace(self, pickle_with=frozenset(named))
 
     def balanced(self, load_balancing: object) -> Options:
         """These options with a ``load_balancing=`` as version 2.0.2 wrote it."""
@@ -86,23 +110,86 @@ def ask(
     """The request for a call.
 
     Raises:
-        UsageError: The function's name is not one.
+        UsageError: The function's name is not one, or the call is to be pickled and this program has not
+            said that it exchanges pickles with its node.
         EncodeError: An argument cannot cross the wire.
     """
     if not isinstance(function, str) or not function or not function.isprintable():
         raise UsageError(
             f"a function's name is printable text, such as 'add' or 'studio-mac.add', not {function!r}"
         )
+    if options.codec == MSGPACK:
+        arguments = encode_arguments(args, kwargs)
+    else:
+        _consent(function, options)
+        arguments = pickled.encode_arguments(args, kwargs)
     return CallRequested(
         number,
         function,
-        encode_arguments(args, kwargs),
+        arguments,
         options.node,
         options.timeout,
         stream,
         options.policy,
         options.requirement,
     )
+
+
+def read(value: Value, function: str, options: Options, known: tuple[type, ...] = ()) -> Any:
+    """What a call brought; ``function`` and ``options`` are those it was asked with.
+
+    Raises:
+        DecodeError: It makes no value, or is pickled though no pickle was asked for.
+    """
+    if options.codec != MSGPACK and pickled.is_pickled(value):
+        return pickled.decode(value, _consent(function, options))
+    try:
+        return decode(value, known=known)
+    except DecodeError:
+        if pickled.is_pickled(value):
+            _refuse_pickle(function, options)
+        raise
+
+
+def _node(function: str, options: Options) -> str:
+    """The node a call names; empty if it names none."""
+    return options.node or function.rpartition(".")[0]
+
+
+def _consent(function: str, options: Options) -> pickled.Consent:
+    """This program's word that it loads pickles of the node a call names.
+
+    Raises:
+        UsageError: The call names no node, or the program has not said so.
+    """
+    node = _node(function, options)
+    if not node:
+        raise UsageError(
+            f"a pickled call names its node, as in node='studio-mac' or 'studio-mac.{function}': pickles are "
+            "exchanged with nodes by name, each of which may run any code here"
+        )
+    if node not in options.pickle_with:
+        raise UsageError(
+            f"codec='pickle' for {function!r} on {node!r} wants Client(pickle_with=[{node!r}]): its result is a "
+            "pickle, and whoever made it runs any code on this machine as you, so say whose you load"
+        )
+    if next(_pickles) == 0:
+        log.warning(
+            "%r on node %s is called with codec='pickle': nodes in pickle_with= can run any code on this machine "
+            "as this user, through what they return",
+            function,
+            node,
+        )
+    return pickled.Consent(node, "pickle_with= of this client")
+
+
+def _refuse_pickle(function: str, options: Options) -> NoReturn:
+    node = _node(function, options)
+    raise DecodeError(
+        f"{f'node {node!r}' if node else 'a node'} answered {function!r} with a pickle, which was not loaded: it may "
+        f"hold any code. Only a call with codec='pickle' of a client with pickle_with=[{node or 'the node'!r}] gets "
+        "pickles, and that node gave one unasked"
+    ) from None
 
 
 def split_options(

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from easyremote.client.asking import OPTIONS, Options, ask, split_options
+from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
 from easyremote.client.engine import Engine
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection, Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
@@ -21,8 +21,8 @@ from easyremote.links.loop import background_loop, run_in_background
 from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
+from easyremote.protocol.events import CallRequested
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
-from easyremote.wire.values import decode
 
 IGNORED = frozenset(
     ["client_id", "retry_policy", "enable_monitoring", "enable_caching", "connection_pool_size", "log_level"]
@@ -33,12 +33,20 @@ IGNORED = frozenset(
 class _Answer(Future[Any]):
     """The future of one call; cancelling it cancels the call."""
 
-    def __init__(self, connection: Connection, engine: Engine, known: tuple[type, ...], number: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        engine: Engine,
+        known: tuple[type, ...],
+        request: CallRequested,
+        options: Options,
+    ) -> None:
         super().__init__()
         self._connection = connection  # held, so that it stays open although its client may be dropped
         self._engine = engine
         self._known = known
-        self._number = number
+        self._number = request.call
+        self._function, self._options = request.function, options
         self._decoded = False
         self._outcome: Any = None
 
@@ -60,7 +68,7 @@ class _Answer(Future[Any]):
             refuse_to_block()
         value = super().result(timeout)
         if not self._decoded:
-            self._outcome = decode(value, known=self._known)
+            self._outcome = read(value, self._function, self._options, self._known)
             self._decoded = True
         return self._outcome
 
@@ -127,6 +135,7 @@ class Client(Face):
         invite: str | None = None,
         grants: Iterable[str] = (),
         home: Path | None = None,
+        pickle_with: Iterable[str] = (),
         connection_timeout_ms: float | None = None,
         request_timeout_ms: float | None = None,
         **old_options: object,
@@ -146,6 +155,7 @@ class Client(Face):
             invite=invite,
             grants=grants,
             home=home,
+            pickle_with=pickle_with,
         )
 
     # ---- calling
@@ -180,7 +190,7 @@ class Client(Face):
             raise
         if reply.error is not None or reply.value is None:
             raise reply.error or CallCancelledError()
-        return decode(reply.value, known=known)
+        return read(reply.value, function, options, known)
 
     def _submit(
         self,
@@ -192,7 +202,7 @@ class Client(Face):
     ) -> Future[Any]:
         engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
-        answer = _Answer(self._connection, engine, known, request.call)
+        answer = _Answer(self._connection, engine, known, request, options)
         engine.send(request, answer)
         return answer
 
@@ -233,7 +243,8 @@ class Client(Face):
     ) -> Stream:
         refuse_to_block()
         number = self._connection.engine.number()
-        return Stream(self._connection, known, ask(number, function, args, kwargs, options, stream=True))
+        request = ask(number, function, args, kwargs, options, stream=True)
+        return Stream(self._connection, known, request, options)
 
     def execute_on_node(
         self, node_id: str, function_name: str, /, *args: Any, timeout_ms: float | None = None, **kwargs: Any

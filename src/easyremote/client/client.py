@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from easyremote.client.asking import OPTIONS, Options, ask, split_options
+from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
 from easyremote.client.face import Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
@@ -18,7 +18,6 @@ from easyremote.errors import EasyRemoteError
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.wire.values import decode
 
 
 class _Homecoming:
@@ -102,6 +101,9 @@ class AsyncClient(Face):
             ``EASYREMOTE_INVITE``.
         grants: Lines from ``easynet grant``, besides those this device has joined with.
         home: Where this device's key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
+        pickle_with: Names of nodes with which pickles may be exchanged, in calls with ``codec="pickle"`` that
+            name the node. **Each of them can run any code on this machine as you**, through what it returns.
+            The node's owner has to allow it too, see ``ComputeNode.register``.
 
     Raises:
         UsageError: The address or an option makes no sense.
@@ -115,7 +117,7 @@ class AsyncClient(Face):
         Args:
             function: Its name, or ``"node.name"`` for that node's.
             *args: Its positional arguments.
-            **kwargs: Its keyword arguments; ``timeout``, ``node`` and ``policy`` are options of the
+            **kwargs: Its keyword arguments; ``timeout``, ``node``, ``policy`` and ``codec`` are options of the
                 call unless the function has parameters of these names.
 
         Raises:
@@ -147,7 +149,7 @@ class AsyncClient(Face):
         except asyncio.CancelledError:
             engine.cancel(request.call)
             raise
-        return decode(value, known=known)
+        return read(value, function, options, known)
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Call a function without waiting; the task brings what ``execute`` would."""
@@ -198,11 +200,11 @@ class AsyncClient(Face):
     ) -> AsyncStream:
         engine = self._connection.engine
 
-        async def request() -> CallRequested:
+        async def request() -> tuple[CallRequested, Options]:
             own, options = kwargs, self._options
             if split:
                 own, options = split_options(await self._directory(), function, kwargs, options)
-            return ask(engine.number(), function, args, own, options, stream=True)
+            return ask(engine.number(), function, args, own, options, stream=True), options
 
         return AsyncStream(self._connection, known, request)
 

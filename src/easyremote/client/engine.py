@@ -335,7 +335,7 @@ class Engine:
             self._settle(number, None, error)
 
     def _unreachable(self) -> LinkError:
-        return unreachable(self.gateway, self._connect_timeout)
+        return self._driver.last_error or unreachable(self.gateway, self._connect_timeout)
 
     async def close(self) -> None:
         """Settle what is open as cancelled, say goodbye, drop the link."""

@@ -110,11 +110,12 @@ class Face:
         invite: str | None = None,
         grants: Iterable[str] = (),
         home: Path | None = None,
+        pickle_with: Iterable[str] = (),
     ) -> None:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
         if not connect_timeout > 0:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
-        self._options = Options().changed({"timeout": timeout, "policy": policy})
+        self._options = Options().changed({"timeout": timeout, "policy": policy}).trusting(pickle_with)
         self._connection = new_connection(
             gateway,
             connect_timeout=connect_timeout,
@@ -130,7 +131,7 @@ class Face:
         return self._connection.gateway
 
     def options(self, **changes: Any) -> Self:
-        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``.
+        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``codec=``.
 
         Raises:
             UsageError: An option is unknown, or its value makes no sense.

@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from easyremote.client.asking import Options, ask
+from easyremote.client.asking import Options, ask, read
 from easyremote.client.face import Connection
 from easyremote.client.streams import Arrivals
 from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.protocol.effects import Value
-from easyremote.wire.values import decode
 
 MAP_IN_FLIGHT = 256
 
@@ -107,7 +106,7 @@ class Mapping:
         value, error = place.outcome or (None, None)
         if error is None and value is not None:
             try:
-                return decode(value)
+                return read(value, self._function, self._options)
             except EasyRemoteError as failed:
                 error = failed
         if error is None or self._return_exceptions:

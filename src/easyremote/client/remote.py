@@ -120,7 +120,7 @@ class RemoteFunction(Generic[P, R]):
         return self._items(args, kwargs)
 
     def options(self, **changes: Any) -> RemoteFunction[P, R]:
-        """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``."""
+        """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``codec=``."""
         return RemoteFunction(
             self._function,
             function_name=self._name,
@@ -207,16 +207,18 @@ def remote(
         async_func: Whether it is awaited; default whether it is ``async``.
         load_balancing: A policy's name, or ``{"strategy": …, "requirements": …}``.
         gateway_address: ``host:port``; default as for ``Client``.
-        **more: Options of a call, such as ``policy=``; others warn and are ignored.
+        **more: Options of a call, ``policy=`` and ``codec=``, and ``pickle_with=`` as for ``Client``; others
+            warn and are ignored.
     """
 
     def decorate(function: Callable[..., Any]) -> RemoteFunction[..., Any]:
         if not callable(function):
             raise UsageError(f"@remote decorates a function, not {function!r}")
-        policy = {"policy": more["policy"]} if "policy" in more else {}
-        for name in more.keys() - {"policy"}:
+        more_options = {name: more[name] for name in ("policy", "codec") if name in more}
+        for name in more.keys() - {"policy", "codec", "pickle_with"}:
             warnings.warn(f"@remote({name}=…) has no effect since version 3", FutureWarning, stacklevel=3)
-        options = Options().changed({"timeout": timeout, "node": node_id, **policy}).balanced(load_balancing)
+        options = Options().trusting(more.get("pickle_with", ()))
+        options = options.changed({"timeout": timeout, "node": node_id, **more_options}).balanced(load_balancing)
         is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return RemoteFunction(

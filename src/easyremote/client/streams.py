@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from easyremote.client.asking import Options, read
 from easyremote.client.face import Connection
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.wire.values import decode
 
 T = TypeVar("T")
+
+_PLAIN = Options()
 
 TELL_BYTES = 16 * 1024
 """Consumption is told to the engine in steps of this size."""
@@ -100,9 +102,12 @@ class _Items:
         self._feed = _Feed()
         self._arrivals = self._feed.arrivals
         self._untold = 0
+        self._function = ""
+        self._options = _PLAIN
 
-    def _begin(self, request: CallRequested) -> None:
+    def _begin(self, request: CallRequested, options: Options) -> None:
         self._number = request.call
+        self._function, self._options = request.function, options
         self._engine.send(request, self._feed)
 
     def _take(self) -> tuple[bool, Any]:
@@ -117,7 +122,7 @@ class _Items:
         if self._untold >= TELL_BYTES or not self._arrivals:
             self._engine.taken(self._number or 0, self._untold)
             self._untold = 0
-        return True, decode(value, known=self._known)
+        return True, read(value, self._function, self._options, self._known)
 
     def _stop(self) -> None:
         if not self._over:
@@ -141,10 +146,10 @@ class AsyncStream(_Items, AsyncIterator[Any]):
         self,
         connection: Connection,
         known: tuple[type, ...],
-        request: Callable[[], Awaitable[CallRequested]],
+        request: Callable[[], Awaitable[tuple[CallRequested, Options]]],
     ) -> None:
         super().__init__(connection, known)
-        self._request: Callable[[], Awaitable[CallRequested]] | None = request
+        self._request: Callable[[], Awaitable[tuple[CallRequested, Options]]] | None = request
 
     async def __anext__(self) -> Any:
         """The next item, decoded."""
@@ -153,7 +158,7 @@ class AsyncStream(_Items, AsyncIterator[Any]):
         if self._request is not None:
             request, self._request = self._request, None
             try:
-                self._begin(await request())
+                self._begin(*await request())
             except BaseException:
                 self._over = True
                 raise
@@ -186,9 +191,11 @@ class Stream(_Items, Iterator[Any]):
     Leaving the loop early, ``close()``, or dropping the stream stops the generator on its node.
     """
 
-    def __init__(self, connection: Connection, known: tuple[type, ...], request: CallRequested) -> None:
+    def __init__(
+        self, connection: Connection, known: tuple[type, ...], request: CallRequested, options: Options
+    ) -> None:
         super().__init__(connection, known)
-        self._begin(request)
+        self._begin(request, options)
 
     def __next__(self) -> Any:
         """The next item, decoded."""

@@ -13,15 +13,24 @@ from easyremote.errors import CertificateError, LinkError
 from easyremote.trust.wallet import fingerprint
 
 
-async def look_at(address: str, *, timeout_seconds: float) -> bytes:
+async def look_at(address: str, *, timeout_seconds: float, vouched: bool = False) -> bytes:
     """The certificate (DER) that is shown at ``host:port``; nothing is said there, and nothing believed.
+
+    Args:
+        address: Where to look.
+        timeout_seconds: How long.
+        vouched: Whether a public authority must vouch for it.
 
     Raises:
         LinkError: Nothing that speaks TLS answers.
+        CertificateError: No authority vouches for it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = ssl.create_default_context() if vouched else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not vouched:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif (authorities := own_authorities()) is not None:
+        context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
     context.set_alpn_protocols(["h2"])
     host, _, port = address.rpartition(":")
     try:
@@ -29,6 +38,11 @@ async def look_at(address: str, *, timeout_seconds: float) -> bytes:
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
     except TimeoutError:
         raise LinkError(f"nothing answers at {address} within {timeout_seconds:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise CertificateError(
+            f"no authority vouches for the certificate shown at {address} ({error.verify_message}). Nothing was sent "
+            "there. If its operator has an authority of their own, name its certificate: EASYREMOTE_CA=FILE"
+        ) from None
     except ssl.SSLError as error:
         raise LinkError(
             f"what answers at {address} does not speak TLS ({error.reason}): it is no gateway of this version"

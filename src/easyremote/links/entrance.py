@@ -13,7 +13,7 @@ from collections.abc import Callable
 from easyremote.errors import EasyRemoteError, InviteError, LinkError, MembershipError
 from easyremote.links.certificates import changed_certificate, fingerprint_text, look_at
 from easyremote.links.link import Link
-from easyremote.links.relay import connect, enroll
+from easyremote.links.relay import connect, enroll, unreachable
 from easyremote.protocol.events import Joined
 from easyremote.trace import log
 from easyremote.trust.identity import Identity
@@ -96,8 +96,10 @@ class Entrance:
             try:
                 return await look_at(self.address, timeout_seconds=timeout_seconds)
             except LinkError as error:
-                if "TLS" in str(error) or asyncio.get_running_loop().time() + 0.05 > deadline:
+                if "TLS" in str(error):
                     raise
+                if asyncio.get_running_loop().time() + 0.05 > deadline:
+                    raise unreachable(self.address, timeout_seconds) from None
                 await asyncio.sleep(0.05)
 
     # ---- enrolling

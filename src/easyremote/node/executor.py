@@ -28,7 +28,7 @@ from easyremote.node.running import Adopt, Chore, Running
 from easyremote.node.threads import Threads
 from easyremote.protocol.effects import Start, Value
 from easyremote.protocol.events import Answer, CallKey, Done, Encoded, Ended, Failed, Stopped, Yielded
-from easyremote.wire.values import Segments, encode
+from easyremote.wire.values import Segments
 
 __all__ = ["Executor"]
 
@@ -185,7 +185,7 @@ class Executor:
             return
         del self._calls[call.key]
         call.task = None  # a task knows its context, and that the call: large values must not wait for the gc
-        if type(answer) is Done and call.entry.cache_ttl_seconds is not None:
+        if type(answer) is Done and call.entry.cache_ttl_seconds is not None and not call.pickled:
             self._keep(call, answer.value, call.entry.cache_ttl_seconds)
         self._busy -= 1
         self._post(answer)
@@ -216,7 +216,7 @@ class Executor:
             if isinstance(call.arguments, memoryview) and len(call.arguments) > OFFLOAD_BYTES:
                 args, kwargs = await self._unpack_aside(call)
             else:
-                args, kwargs = entry.unpack(call.arguments)
+                args, kwargs = call.unpack()
         except BaseException as error:
             self._fail(call, "argument", error)
             return
@@ -231,7 +231,7 @@ class Executor:
             return
         if call.credit is None and type(value) not in _LAZY:
             try:
-                answer = Done(call.key, encode(value))
+                answer = Done(call.key, call.encode(value))
             except BaseException as error:
                 self._fail(call, "encoding", error)
                 return
@@ -264,7 +264,7 @@ class Executor:
 
     def _settle_value(self, call: Running, value: Any) -> None:
         try:
-            encoded = encode(value)
+            encoded = call.encode(value)
         except BaseException as error:
             self._fail(call, "encoding", error)
             return
@@ -291,7 +291,7 @@ class Executor:
                     gathered.append(item)
                 elif not call.stopped:
                     kind = "encoding"
-                    encoded = encode(item)
+                    encoded = call.encode(item)
                     kind = "error"
                     credit.spend(_size(encoded))
                     self._post(Yielded(call.key, encoded))
@@ -330,7 +330,7 @@ class Executor:
         def unpack() -> None:
             outcome: tuple[list[Any], dict[str, Any]] | BaseException
             try:
-                outcome = call.entry.unpack(call.arguments)
+                outcome = call.unpack()
             except BaseException as error:
                 outcome = error
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
@@ -358,7 +358,7 @@ class Executor:
         value: Any = call.iterator
         if value is None:
             try:
-                args, kwargs = entry.unpack(call.arguments)
+                args, kwargs = call.unpack()
             except BaseException as error:
                 return _failed(call, "argument", error)
             if entry.cache_ttl_seconds is None:
@@ -376,7 +376,7 @@ class Executor:
 
     def _encoded(self, call: Running, value: Any) -> Answer:
         try:
-            encoded = encode(value)
+            encoded = call.encode(value)
         except BaseException as error:
             return _failed(call, "encoding", error)
         if call.credit is None:
@@ -403,7 +403,7 @@ class Executor:
                     gathered.append(item)
                     continue
                 kind = "encoding"
-                encoded = encode(item)
+                encoded = call.encode(item)
                 kind = "error"
                 credit.spend(_size(encoded))
                 self._hand_back(call, Yielded(call.key, encoded))

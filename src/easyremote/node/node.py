@@ -163,7 +163,14 @@ class ComputeNode:
                 ``resources``, ``cache_ttl`` (seconds; only then are results kept), ``listed`` (False
                 keeps its name out of the directory), ``allow`` (who may call it: ``"network"``, every
                 member; ``"account"``, the owner's own devices; a list of names of devices or accounts; or
-                a function that is given the ``Caller`` and says yes or no, quickly), ``replace``.
+                a function that is given the ``Caller`` and says yes or no, quickly), ``codec``,
+                ``pickle_from``, ``replace``.
+
+        ``codec="pickle"`` has the function take pickled calls besides plain ones, and answer them with
+        pickles, for objects that have no form on the wire otherwise. ``pickle_from`` says whose: a list of
+        names of devices or accounts, or of device ids. **Each of them can run any code on this machine as
+        you.** An account or a device id is the surer word: a device may choose its name when it joins. Nobody
+        else's pickles are loaded; the caller has to ask for it too, see ``Client``.
 
         Returns:
             The function, unchanged.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -11,17 +12,22 @@ from typing import Any
 
 import msgspec
 
-from easyremote.errors import UsageError
+from easyremote.errors import ArgumentError, UsageError
 from easyremote.node.schema import describe_function
 from easyremote.node.signature import Binder
 from easyremote.node.threads import Pace
-from easyremote.trust.rules import Rule, make_rule
+from easyremote.trace import log
+from easyremote.trust.rules import Caller, Rule, make_rule
+from easyremote.wire import pickled
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.values import decode_arguments
 
 __all__ = ["Entry", "Registry"]
 
 _NAME = re.compile(r"[^\W\d][\w-]{0,127}")
+
+_pickles = itertools.count()
+"""Counts pickled calls, so that the first can be told of."""
 
 
 class Entry:
@@ -40,6 +46,7 @@ class Entry:
         cache_ttl_seconds: How long a result holds for equal arguments; None: results are never kept.
         listed: Whether it is advertised. An unlisted function can be called by who knows its name.
         rule: Who may call it; None for what is usual in the network.
+        pickle_from: Whose pickled arguments are loaded; None: nobody's.
         pace: How quick it has been.
     """
 
@@ -55,6 +62,7 @@ class Entry:
         "name",
         "on_loop",
         "pace",
+        "pickle_from",
         "rule",
         "streams",
         "timeout_seconds",
@@ -70,6 +78,7 @@ class Entry:
         cache_ttl_seconds: float | None,
         listed: bool,
         rule: Rule | None = None,
+        pickle_from: frozenset[str] | None = None,
     ) -> None:
         self.name = card.name
         self.function = function
@@ -84,6 +93,7 @@ class Entry:
         self.cache_ttl_seconds = cache_ttl_seconds
         self.listed = listed
         self.rule = rule
+        self.pickle_from = pickle_from
         self.pace = Pace()
 
     def unpack(self, data: msgspec.Raw | memoryview | bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -95,6 +105,33 @@ class Entry:
         """
         view = memoryview(data) if isinstance(data, msgspec.Raw) else data
         args, kwargs = decode_arguments(view, known=self.known)
+        return self.binder.bind(args, kwargs)
+
+    def unpack_pickled(
+        self, data: msgspec.Raw | memoryview | bytes, caller: Caller
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The same for pickled arguments, which are loaded only if this caller may run any code here.
+
+        Raises:
+            ArgumentError: This caller's are not loaded, or the arguments do not fit.
+            DecodeError: They are no pickled arguments, or cannot be loaded here.
+        """
+        if not self.pickle_from or self.pickle_from.isdisjoint((caller.name, caller.account, caller.device)):
+            raise ArgumentError(
+                f"{self.name}() was sent pickled arguments, which were not loaded: neither {caller.name!r} nor "
+                f"its account {caller.account!r} is in the pickle_from= it is registered with",
+                function=self.name,
+            )
+        if next(_pickles) == 0:
+            log.warning(
+                "%s() takes its first pickled call, from %s (account %s): whoever is in its pickle_from= "
+                "can run any code on this machine as this user",
+                self.name,
+                caller.name,
+                caller.account,
+            )
+        consent = pickled.Consent(caller.name or caller.device, f"pickle_from= of {self.name}()")
+        args, kwargs = pickled.decode_arguments(data, consent)
         return self.binder.bind(args, kwargs)
 
     def __repr__(self) -> str:
@@ -128,6 +165,8 @@ class Registry:
         cache_ttl: float | None = None,
         listed: bool = True,
         allow: object = None,
+        codec: str = pickled.MSGPACK,
+        pickle_from: Iterable[str] | None = None,
         replace: bool = False,
     ) -> Entry:
         """Offer a function.
@@ -146,6 +185,8 @@ class Registry:
             cache_ttl: Seconds for which a result holds for equal arguments. Without it nothing is kept.
             listed: Whether to advertise it.
             allow: Who may call it; None for what is usual in the network.
+            codec: ``"pickle"`` takes pickled calls too, from those in ``pickle_from`` alone; others are plain.
+            pickle_from: Devices or accounts, by name or device id, each of which may run any code here.
             replace: Whether it may take the place of a function of the same name.
 
         Raises:
@@ -155,6 +196,7 @@ class Registry:
         _check_positive("timeout_seconds", timeout_seconds)
         _check_positive("max_concurrent", max_concurrent)
         _check_positive("cache_ttl", cache_ttl)
+        trusted = _checked_codec(name, codec, pickle_from)
         binder = Binder(function, name=name)
         card = describe_function(
             function,
@@ -182,6 +224,7 @@ class Registry:
             cache_ttl_seconds=cache_ttl,
             listed=listed,
             rule=None if allow is None else make_rule(allow),
+            pickle_from=trusted,
         )
         with self._lock:
             taken = self._entries.get(name)
@@ -264,6 +307,23 @@ def _check_positive(what: str, value: float | None) -> None:
         isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0
     ):
         raise UsageError(f"wanted a number above 0 for {what}, found {value!r}")
+
+
+def _checked_codec(name: str, codec: object, pickle_from: object) -> frozenset[str] | None:
+    """Whose pickles the function loads; None for nobody's."""
+    if codec not in pickled.CODECS:
+        raise UsageError(f"codec= is 'msgpack' or 'pickle', not {codec!r}")
+    if codec == pickled.MSGPACK:
+        if pickle_from is not None:
+            raise UsageError(f"register({name!r}) has pickle_from= without codec='pickle'")
+        return None
+    if pickle_from is None:
+        raise UsageError(
+            f"register({name!r}, codec='pickle') wants pickle_from=[names of devices or accounts]: whoever may send a "
+            "pickle runs any code on this machine as you, so say who may. Without codec= the function takes "
+            "plain values and NumPy, pandas, dataclasses and the like, from anyone who may call it"
+        )
+    return pickled.peers("pickle_from", pickle_from, "names of devices or accounts")
 
 
 def _runs_on_loop(function: Callable[..., Any]) -> bool:

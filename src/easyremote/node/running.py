@@ -14,7 +14,9 @@ from easyremote.node.credit import Credit
 from easyremote.node.registry import Entry
 from easyremote.node.threads import Pace
 from easyremote.protocol.effects import Start, Value
-from easyremote.protocol.events import CallKey
+from easyremote.protocol.events import CallKey, Encoded
+from easyremote.wire import pickled
+from easyremote.wire.values import encode
 
 __all__ = ["Adopt", "Chore", "Running"]
 
@@ -32,6 +34,7 @@ class Running(CurrentCall):
         "arguments",
         "context",
         "credit",
+        "encode",
         "entry",
         "iterator",
         "key",
@@ -52,6 +55,7 @@ class Running(CurrentCall):
         self.pace = entry.pace if not start.window else Pace()  # a stream may wait for its reader
         self.key: CallKey = start.key
         self.arguments: Value | bytes = start.arguments
+        self.encode: Callable[[object], Encoded] = encode  # a pickled call gets pickles back
         self.credit = Credit(start.window) if start.window else None
         self.task: asyncio.Task[None] | None = None
         self.context: contextvars.Context | None = None
@@ -61,6 +65,25 @@ class Running(CurrentCall):
     def stopped(self) -> bool:
         """Whether no answer is wanted any more."""
         return self._stopped != ""
+
+    def unpack(self) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments, fitted into the function's parameters; pickled ones where this caller's are loaded.
+
+        Raises:
+            DecodeError: They are no arguments.
+            ArgumentError: They do not fit, or are pickled and not to be loaded.
+        """
+        entry = self.entry
+        if entry.pickle_from is None or not pickled.is_pickled(self.arguments):
+            return entry.unpack(self.arguments)
+        arguments = entry.unpack_pickled(self.arguments, self.identity)
+        self.encode = pickled.encode
+        return arguments
+
+    @property
+    def pickled(self) -> bool:
+        """Whether it was called with a pickle, and answers with pickles."""
+        return self.encode is pickled.encode
 
     def stop(self, reason: str) -> None:
         """Want no answer any more; a thread that asks is told."""

@@ -25,7 +25,8 @@ _DTYPE = re.compile(
 )
 _MAX_FIELDS = 1024
 _MAX_NESTING = 8
-_MAX_ITEM_BYTES_OF_EMPTY = 1 << 20  # numpy allocates one item even for an array of none
+_MAX_ITEM_BYTES_OF_EMPTY = 1 << 20
+_MAX_ITEMS_OF_EMPTY = 1 << 16
 
 _TORCH_DTYPES = [
     "bool",
@@ -148,7 +149,11 @@ def _raise_dtype(numpy: Any, found: object, nesting: int = 0) -> Any:
 
 
 def _raise_shape(found: object) -> tuple[int, ...]:
-    if type(found) is not list or len(found) > 64 or any(type(n) is not int or n < 0 for n in found):
+    if (
+        type(found) is not list
+        or len(found) > 64
+        or any(type(n) is not int or not 0 <= n < 1 << 63 for n in found)
+    ):
         raise DecodeError(f"{brief(found)} is no array's shape")
     return tuple(found)
 
@@ -211,9 +216,13 @@ def _from_memory(numpy: Any, dtype: Any, shape: tuple[int, ...], reader: Reader,
             f"found {len(memory)}"
         )
     if not memory:
-        if dtype.itemsize > _MAX_ITEM_BYTES_OF_EMPTY or count > _MAX_ITEM_BYTES_OF_EMPTY:
-            raise DecodeError(f"an array of no bytes claims {count} items of {dtype.itemsize} bytes")
-        return numpy.zeros(shape, dtype)
+        if dtype.itemsize > _MAX_ITEM_BYTES_OF_EMPTY or count > _MAX_ITEMS_OF_EMPTY:
+            raise DecodeError(
+                f"an array of no bytes claims {count} items of {dtype.itemsize} bytes, at most "
+                f"{_MAX_ITEMS_OF_EMPTY} items of {_MAX_ITEM_BYTES_OF_EMPTY} bytes are taken"
+            )
+        # Not numpy.zeros: it makes <U0 into <U1, and allocates an item even for an array of none.
+        return numpy.ndarray(shape, dtype, bytearray())
     array = numpy.frombuffer(memory, dtype).reshape(shape)
     if dtype.kind in "bUV":
         _check_contents(numpy, array)

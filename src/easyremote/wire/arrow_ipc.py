@@ -2,7 +2,8 @@
 
 A stream from a stranger may unfold to any size if it is compressed, and may hand its bytes to whatever
 code some library registered for an extension type (there are those that unpickle, and those that take
-them for pointers). We send neither, so both are refused here. Only the framing and two FlatBuffers tables are read, all of it bounds checked:
+them for pointers). We send neither, so both are refused here. Only the framing and two FlatBuffers tables
+are read, all of it bounds checked:
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 """
 
@@ -13,7 +14,7 @@ import struct
 from easyremote.errors import DecodeError
 
 _CONTINUATION = 0xFFFFFFFF
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # MessageHeader, a union
+_SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3  # MessageHeader, a union
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3  # fields of Message
 _DICTIONARY_DATA = 1  # field of DictionaryBatch
 _COMPRESSION = 3  # field of RecordBatch
@@ -25,7 +26,9 @@ def check_stream(stream: memoryview) -> None:
     """Walk the messages of a stream.
 
     Raises:
-        DecodeError: A message is malformed, compressed, or declares an extension type.
+        DecodeError: A message is malformed, compressed, of a kind no table needs, or declares an extension
+            type; or it does not end where a word of 8 bytes does, so that libraries may disagree where the
+            next begins.
     """
     position = 0
     try:
@@ -42,7 +45,12 @@ def check_stream(stream: memoryview) -> None:
             position += length
             if not 0 <= body_bytes <= len(stream) - position:
                 raise DecodeError("a table's Arrow stream is cut short")
-            position += body_bytes + -body_bytes % 8
+            if length % 8 or body_bytes % 8:
+                raise DecodeError(
+                    f"a table's Arrow stream has a message of {length} bytes with a body of {body_bytes}: "
+                    "both want to be padded to a multiple of 8"
+                )
+            position += body_bytes
     except struct.error as error:
         raise DecodeError(f"a table's Arrow stream is malformed: {error}") from error
 
@@ -58,6 +66,8 @@ def _check_message(metadata: memoryview) -> int:
             batch = _table(metadata, batch, _DICTIONARY_DATA)
         if _field(metadata, batch, _COMPRESSION):
             raise DecodeError("a table's Arrow stream is compressed: send it uncompressed")
+    elif kind != _SCHEMA:
+        raise DecodeError(f"a table's Arrow stream has a message of kind {kind}: send only a table's batches")
     elif _EXTENSION in bytes(metadata):
         raise DecodeError("a table has a column of an Arrow extension type: cast it to its storage type")
     length_at = _field(metadata, message, _BODY_LENGTH)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from easyremote.errors import DecodeError, EncodeError
+from easyremote.wire.codec import SMALL_BYTES, brief, check_keys, may_collide
 from easyremote.wire.limits import FUNCTIONS_MAX, TOKEN_BYTES_MAX
 
 __all__ = ["CARD_FORMAT", "FunctionCard", "NodeCard", "PrekeyCard", "decode_card", "encode_card"]
@@ -116,6 +117,8 @@ class _Format(msgspec.Struct):
     format: int = CARD_FORMAT
 
 
+_JSON_SCALARS = frozenset((type(None), bool, int, float, str))
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(NodeCard)
 _format_decoder = msgspec.msgpack.Decoder(_Format)
@@ -143,6 +146,8 @@ def decode_card(data: bytes | bytearray | memoryview) -> NodeCard:
         DecodeError: The bytes are not a card, whatever they are, or one of a format not known here.
     """
     try:
+        if len(data) > SMALL_BYTES and may_collide(body := memoryview(data)):
+            check_keys(body)
         form = _format_decoder.decode(data).format
         if form != CARD_FORMAT:
             raise DecodeError(
@@ -156,4 +161,22 @@ def decode_card(data: bytes | bytearray | memoryview) -> NodeCard:
     for name in (card.name, *[function.name for function in card.functions]):
         if not name.isprintable():
             raise DecodeError(f"a node's card has the name {name[:40]!r}: names are printable")
+    for function in card.functions:
+        _check_json(function)
     return card
+
+
+def _check_json(function: FunctionCard) -> None:
+    """Refuse in the free parts of a card what JSON has no form for: they are shown and passed on as JSON."""
+    waiting: list[Any] = [function.parameters, function.returns, function.resources]
+    while waiting:
+        found = waiting.pop()
+        if type(found) is dict:
+            if not all(type(key) is str for key in found):
+                key = next(key for key in found if type(key) is not str)
+                raise DecodeError(f"a card's JSON wants text for keys, found {brief(key)}: write it as text")
+            waiting += found.values()
+        elif type(found) is list:
+            waiting += found
+        elif type(found) not in _JSON_SCALARS:
+            raise DecodeError(f"a card's JSON wants what JSON has, found {brief(found)}: write it as text")

@@ -284,7 +284,7 @@ def _raise_object(reader: Reader, data: memoryview) -> object:
         raise DecodeError(f"a value is a {module}.{qualname}, which {refused.what}") from None
     if plan.kind != kind:
         raise DecodeError(
-            f"a value is a {module}.{qualname} of kind {kind!r}, which here is of kind {plan.kind!r}"
+            f"a value is a {module}.{qualname} of kind {brief(kind)}, which here is of kind {plan.kind!r}"
         )
     return _RAISE[kind](cls, plan, fields)
 
@@ -306,7 +306,7 @@ def _complete(cls: type, plan: Plan, found: object) -> dict[str, Any]:
     surplus = fields.keys() - names
     if surplus:
         raise DecodeError(
-            f"a {cls.__qualname__} came with {sorted(surplus)}, which it does not have here: "
+            f"a {cls.__qualname__} came with {brief(sorted(surplus))}, which it does not have here: "
             "run the same version of it on both sides"
         )
     for name in names - fields.keys():

@@ -11,7 +11,7 @@ square: ``check_keys`` and ``check_hashes`` look before a map or a set is built.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -35,12 +35,21 @@ _PAIRS_PER_MEMBER = 32  # any 65 members pass; the powers of 2 from 2**-1074 to 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_list = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_decode_map = msgspec.msgpack.Decoder(dict[None | bool | int | float | str, msgspec.Raw]).decode
+_key: Any = None | bool | int | float | str
+_decode_map = msgspec.msgpack.Decoder(dict[_key, msgspec.Raw]).decode
 _LARGE_MAPS = {0xDE: 3, 0xDF: 5}  # the first byte of a map, and how many its header has
 _LARGE_LISTS = (0xDC, 0xDD)
 _KEY_HEADS = frozenset(
     (*range(0x80), *range(0xA0, 0xC1), *range(0xC2, 0xC7), *range(0xCA, 0xD4), *range(0xD9, 0xDC))
 ) | frozenset(range(0xE0, 0x100))  # all but of maps, arrays and extensions
+
+PLAIN: Any = _key
+for _ in range(6):
+    PLAIN = _key | list[PLAIN] | dict[_key, PLAIN]
+"""Plain values as a type, lists and maps nested no deeper than this, the keys of maps plain as well."""
+
+decode_plain: Callable[[bytes | bytearray | memoryview], Any] = msgspec.msgpack.Decoder(PLAIN).decode
+"""Decodes ``PLAIN`` without hesitation, whatever its size; msgspec checks the keys as it goes."""
 
 FLAT: frozenset[type] = frozenset((type(None), bool, int, float, str))
 """What msgpack holds as it is, nearly always."""
@@ -163,39 +172,27 @@ def brief(found: object, level: int = 0) -> str:
     return f"a {kind.__qualname__:.60}"
 
 
-def check_keys(data: bytes | bytearray | memoryview) -> None:
+def may_collide(data: memoryview) -> bool:
+    """Whether a byte that opens a map of more than 15 keys is anywhere in ``data``: a quick look."""
+    flat = bytes(data)
+    return b"\xde" in flat or b"\xdf" in flat
+
+
+def check_keys(data: memoryview) -> None:
     """Refuse msgpack with a map that has lists, maps or extensions for keys: ``Writer`` makes none.
 
-    Only what is over ``SMALL_BYTES`` is looked into, and maps of 15 keys and fewer are let be.
+    Only containers of over ``SMALL_BYTES`` are looked into, and of maps those of more than 15 keys. Each
+    costs one pass over what is in it, so deep nesting is refused as well.
 
     Raises:
         DecodeError: There is such a map, or it is nested too deeply to know.
         msgspec.DecodeError: It is no msgpack.
     """
-    if may_collide(data):
-        check_keys_of(memoryview(data).cast("B"))
-
-
-def may_collide(data: bytes | bytearray | memoryview) -> bool:
-    """Whether a byte that opens a map of more than 15 keys is anywhere in ``data``: a quick look."""
-    if len(data) <= SMALL_BYTES:
-        return False
-    flat = data if type(data) is bytes else bytes(data)
-    return b"\xde" in flat or b"\xdf" in flat
-
-
-def check_keys_of(data: memoryview) -> None:
-    """Look for the keys of ``check_keys``, container by container, where ``may_collide`` found cause.
-
-    Raises:
-        DecodeError: As in ``check_keys``.
-        msgspec.DecodeError: It is no msgpack.
-    """
     waiting = [(data, 0)]
     while waiting:
         part, depth = waiting.pop()
-        head = part[0] if len(part) else 0xC0
-        inner: Sequence[msgspec.Raw] | Any
+        head = part[0] if len(part) else 0
+        inner: Iterable[msgspec.Raw]
         if head in _LARGE_MAPS:
             inner = _values_of_map(part)
         elif 0x80 <= head < 0x90:
@@ -206,11 +203,10 @@ def check_keys_of(data: memoryview) -> None:
             continue
         if depth > MAX_DEPTH:
             raise DecodeError(f"a value is nested more than {MAX_DEPTH} levels deep")
-        large = (view for view in map(memoryview, inner) if len(view) > SMALL_BYTES)
-        waiting.extend((view, depth + 1) for view in large)
+        waiting.extend((memoryview(raw), depth + 1) for raw in inner if len(raw) > SMALL_BYTES)
 
 
-def _values_of_map(part: memoryview) -> Any:
+def _values_of_map(part: memoryview) -> Iterable[msgspec.Raw]:
     """The values of a large map, still encoded, once its keys are known to be plain."""
     try:
         return _decode_map(part).values()
@@ -241,9 +237,9 @@ def check_hashes(members: Sequence[object]) -> None:
     count = len(members)
     if count <= 2 * _PAIRS_PER_MEMBER + 1:
         return
-    alike = Counter(map(hash, members))
-    if len(alike) == count:
+    if len(set(map(hash, members))) == count:
         return
+    alike = Counter(map(hash, members))
     pairs = sum(number * (number - 1) // 2 for number in alike.values())
     if pairs > _PAIRS_PER_MEMBER * count:
         raise DecodeError(
@@ -279,7 +275,12 @@ class Reader:
             if not self._depth:  # a payload holds no byte that the whole does not
                 self._wary = may_collide(data)
             if self._wary:
-                check_keys_of(data)
+                if self._depth:
+                    try:
+                        return decode_plain(data)
+                    except msgspec.MsgspecError:
+                        pass
+                check_keys(data)
         return self._decode(data)
 
     def spend(self, size_bytes: int) -> None:

@@ -80,14 +80,14 @@ def peers(option: str, names: object, what: str) -> frozenset[str]:
 def is_pickled(data: Data) -> bool:
     """Whether this is a pickled value; nothing of it is loaded, and nonsense is none."""
     body = memoryview(data)
-    if not len(body):
+    if not body:
         return False
     if body[0] == codes.NEVER_MSGPACK:
         try:
             body = memoryview(take_apart(body)[0])
         except DecodeError:
             return False
-    at = _CODE_AT.get(body[0]) if len(body) else None
+    at = _CODE_AT.get(body[0]) if body else None
     return at is not None and len(body) > at and body[at] == codes.PICKLED
 
 
@@ -163,7 +163,7 @@ def _take_out(body: memoryview) -> tuple[Any, list[Any]]:
     """The pickle and its buffers, not loaded."""
     head: msgspec.Raw | memoryview = body
     parts: list[memoryview] = []
-    if len(body) and body[0] == codes.NEVER_MSGPACK:
+    if body and body[0] == codes.NEVER_MSGPACK:
         head, parts = take_apart(body)
     found = _decode_ext(head)
     reader = Reader(parts, ())

@@ -25,6 +25,7 @@ from easyremote.wire.classes import register_type
 from easyremote.wire.codec import (
     FLAT,
     LOWER,
+    PLAIN,
     RAISE,
     SMALL_BYTES,
     NotFlat,
@@ -32,7 +33,7 @@ from easyremote.wire.codec import (
     Refused,
     Writer,
     check_hashes,
-    check_keys,
+    decode_plain,
     show,
 )
 from easyremote.wire.limits import INLINE_BYTES
@@ -62,6 +63,7 @@ _decode_flat = msgspec.msgpack.Decoder(ext_hook=_no_extension).decode
 _decode_flat_arguments = msgspec.msgpack.Decoder(
     tuple[list[Any], dict[str, Any]], ext_hook=_no_extension
 ).decode
+_decode_plain_arguments = msgspec.msgpack.Decoder(tuple[list[PLAIN], dict[str, PLAIN]]).decode
 
 
 def encode(value: object) -> bytes | Segments:
@@ -114,9 +116,7 @@ def decode(data: Bytes, *, known: Sequence[type] = ()) -> object:
         DecodeError: The bytes make no value, whatever they are.
     """
     try:
-        if len(data) > SMALL_BYTES:
-            check_keys(data)
-        return _decode_flat(data)
+        return _decode_flat(data) if len(data) <= SMALL_BYTES else decode_plain(data)
     except Exception:
         pass  # extensions, segments or nonsense: the long way tells them apart
     return _decode_rich(data, known)
@@ -129,9 +129,9 @@ def decode_arguments(data: Bytes, *, known: Sequence[type] = ()) -> tuple[list[o
         DecodeError: The bytes make no arguments, whatever they are.
     """
     try:
-        if len(data) > SMALL_BYTES:
-            check_keys(data)
-        return _decode_flat_arguments(data)
+        if len(data) <= SMALL_BYTES:
+            return _decode_flat_arguments(data)
+        return _decode_plain_arguments(data)
     except Exception:
         pass
     found = _decode_rich(data, known)

@@ -15,7 +15,15 @@ from easyremote.protocol.attachment import VERSION, hello_transcript, welcome_tr
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.device import Device
 from easyremote.protocol.effects import Answered, Faulted, RevocationsChanged, Start, Stop
-from easyremote.protocol.events import CallRequested, LinkOpened, Offer, Offered, PacketReceived, Woken
+from easyremote.protocol.events import (
+    CallRequested,
+    LinkClosed,
+    LinkOpened,
+    Offer,
+    Offered,
+    PacketReceived,
+    Woken,
+)
 from easyremote.protocol.sessions import Sessions
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.trust.grant import Terms, issue_grant
@@ -119,14 +127,9 @@ class Victim:
             clock=REALM.clock,
         )
         self.node = FakeNode("other", FunctionCard(name="resize"))
+        self.role = role
         self.device.handle(REALM.joined(identity.device, "lab"), 0.0)
-        self.device.handle(LinkOpened(), 0.0)
-        gateway = REALM.gateway
-        self.control(Challenge(nonce=bytes(32), version=VERSION, gateway=gateway.device))
-        self.device.pull(0.0)  # its hello
-        transcript = hello_transcript(bytes(32), gateway.device, self.device.endpoint, "lab", role)
-        signature = gateway.sign(welcome_transcript(transcript, "lab"))
-        self.control(Welcome(lease_seconds=10.0, name="lab", gateway=gateway.device, signature=signature))
+        self.attach(0.0)
         if prekeys is not None:
             self.device.handle(Offered(Offer("resize")), 0.0)
             self.sessions = Sessions(self.node.identity, self.node.endpoint, chance.randbytes, None)
@@ -138,6 +141,16 @@ class Victim:
             self.device.handle(CallRequested(1, "resize", VALUE), 0.0)
             self.listen(0.0)
             (self.channel,) = self.sessions
+
+    def attach(self, now: float) -> None:
+        """A link to the gateway stands, and the gateway welcomes the device."""
+        self.device.handle(LinkOpened(), now)
+        gateway = REALM.gateway
+        self.control(Challenge(nonce=bytes(32), version=VERSION, gateway=gateway.device))
+        self.device.pull(now)  # its hello
+        transcript = hello_transcript(bytes(32), gateway.device, self.device.endpoint, "lab", self.role)
+        signature = gateway.sign(welcome_transcript(transcript, "lab"))
+        self.control(Welcome(lease_seconds=10.0, name="lab", gateway=gateway.device, signature=signature))
 
     def control(self, record: object) -> list[object]:
         return list(self.device.handle(PacketReceived([Control(encode(record))]), 0.0))  # type: ignore[arg-type]
@@ -248,6 +261,24 @@ def test_a_peer_that_never_acknowledges_is_forgotten() -> None:
         victim.device.handle(Woken(), now)
         victim.device.pull(now)
     assert 300 < now < 400
+
+
+def test_a_directory_in_parts_is_believed_once_it_is_whole() -> None:
+    victim, other = Victim("client"), FakeNode("another", FunctionCard(name="crop"))
+    assert victim.control(Snapshot(nodes=[other.presence()], more=True)) == []
+    names = {view.card.name for view in victim.device.directory}
+    assert names == {"other"}, "whom a part does not name may be in the next"
+    victim.control(Snapshot(nodes=[victim.node.presence()]))
+    assert {view.card.name for view in victim.device.directory} == {"another", "other"}
+
+
+def test_a_part_of_a_directory_does_not_outlast_its_link() -> None:
+    victim, gone = Victim("client"), FakeNode("gone", FunctionCard(name="crop"))
+    victim.control(Snapshot(nodes=[gone.presence()], more=True))
+    victim.device.handle(LinkClosed(), 0.1)
+    victim.attach(0.2)
+    victim.control(Snapshot(nodes=[victim.node.presence()]))
+    assert [view.card.name for view in victim.device.directory] == ["other"]
 
 
 # ---- the network's word

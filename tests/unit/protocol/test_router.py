@@ -37,6 +37,7 @@ from easyremote.protocol.router import (
 from easyremote.testing.realm import BOTH, Realm
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, Control, join, walk
+from easyremote.wire.limits import MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Change,
@@ -275,6 +276,24 @@ def test_a_snapshot_shows_the_nodes_there_are() -> None:
     (snapshot,) = sent(board.says(client, Watch()), client)
     assert isinstance(snapshot, Snapshot)
     assert [presence.name for presence in snapshot.nodes] == ["lab"]
+
+
+def test_a_directory_larger_than_a_packet_is_shown_in_parts() -> None:
+    board = Switchboard()
+    nodes = [
+        FakeNode(f"lab-{number}", FunctionCard(name="f", description="x" * 16_000)) for number in range(99)
+    ]
+    for node in nodes:
+        link, _ = board.joins(node)
+        board.shows(link, node)
+    client, _ = board.joins(FakeNode("client"), role="client", name="")
+    effects = board.says(client, Watch())
+    assert all(sum(map(len, e.frame)) < 1.1 * MAX_PACKET_BYTES for e in effects if isinstance(e, Send))
+    parts = sent(effects, client)
+    assert [isinstance(part, Snapshot) and part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert len(parts) > 1
+    shown = [presence.name for part in parts if isinstance(part, Snapshot) for presence in part.nodes]
+    assert shown == [node.name for node in nodes]
 
 
 def test_only_a_node_has_a_card() -> None:

@@ -1,4 +1,4 @@
-"""The device's key on disk: made once, read by its owner, and by nobody else."""
+"""What a device keeps on disk: keys made once, files replaced whole, read by their owner and by nobody else."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_link_to_a_key_elsewhere_is_followed(home: Path, tmp_path: Path) -> No
 
 def test_a_home_that_cannot_be_one_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(IdentityError, match=r"cannot use the device key.*EASYREMOTE_HOME"):
+    with pytest.raises(IdentityError, match=r"cannot use the key .*device\.key: .*EASYREMOTE_HOME"):
         Keyring(tmp_path / "file").identity(SEED)
 
 
@@ -235,3 +235,124 @@ def test_processes_that_start_at_once_agree(home: Path, links: str) -> None:
         found = {process.communicate(timeout=20)[0].strip() for process in processes}
     assert len(found) == 1
     assert len(found.pop()) == 64
+
+
+# ---- other keys and files
+
+
+def test_keys_of_other_names_are_identities_of_their_own(home: Path) -> None:
+    keyring = Keyring(home)
+    assert keyring.key("network/root.key") is None
+    device, root = keyring.identity(SEED), keyring.identity(OTHER, "network/root.key")
+    assert device.device == Identity.from_seed(SEED).device
+    assert root.device == Identity.from_seed(OTHER).device
+    found = Keyring(home).key("network/root.key")
+    assert found is not None
+    assert found.device == root.device
+    assert (home / "network").stat().st_mode & 0o777 == 0o700
+    assert (home / "network" / "root.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_reads_back_as_it_was_last_written(home: Path) -> None:
+    keyring = Keyring(home)
+    assert keyring.read("networks/one.json") is None
+    keyring.write("networks/one.json", b"first")
+    keyring.write("networks/one.json", b"second")
+    assert Keyring(home).read("networks/one.json") == b"second"
+    assert os.listdir(home / "networks") == ["one.json"], "nothing else is left"
+
+
+def test_a_file_is_the_owners_alone_whatever_the_umask(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        Keyring(home).create("tls.crt", b"data")
+        Keyring(home).write("networks/one.json", b"data")
+    finally:
+        os.umask(before)
+    assert (home / "networks").stat().st_mode & 0o777 == 0o700
+    for name in ("networks/one.json", "tls.crt"):
+        assert (home / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_home_is_the_owners_alone_also_when_its_first_file_is_in_a_folder(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        Keyring(home).identity(SEED, "network/root.key")
+    finally:
+        os.umask(before)
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert Keyring(home).identity(OTHER).device == Identity.from_seed(OTHER).device
+
+
+@pytest.mark.parametrize("name", ["networks/one.json", "network/tls.pem.key"])
+def test_a_file_that_others_may_read_is_refused_with_the_remedy(home: Path, name: str) -> None:
+    Keyring(home).write(name, b"secret")
+    (home / name).chmod(0o644)
+    with pytest.raises(IdentityError, match=r"mode is 0644, wanted 0600.*Run: chmod 600") as caught:
+        Keyring(home).read(name)
+    with pytest.raises(IdentityError):
+        Keyring(home).create(name, b"other")
+    subprocess.run(str(caught.value).split("Run: ")[1].split(), check=True)
+    assert Keyring(home).read(name) == b"secret"
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    Keyring(home).write("one.json", b"first")
+    for call in ("replace", "fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            with pytest.raises(IdentityError, match=r"cannot use the file .*one\.json: No space left"):
+                Keyring(home).write("one.json", b"second")
+    assert Keyring(home).read("one.json") == b"first"
+
+
+def test_what_was_made_first_stays(home: Path) -> None:
+    keyring = Keyring(home)
+    assert keyring.create("tls.crt", b"first") == b"first"
+    assert keyring.create("tls.crt", b"second") == b"first"
+    assert keyring.read("tls.crt") == b"first"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_threads_that_make_a_file_at_once_agree(
+    home: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    at_once = threading.Barrier(8)
+    found: list[bytes] = []
+
+    def make(number: int) -> None:
+        at_once.wait(10)
+        found.append(Keyring(home).create("tls.crt", bytes([number]) * 1000))
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert os.listdir(home) == ["tls.crt"]
+
+
+def test_a_file_that_is_removed_is_gone_and_may_be_removed_again(home: Path) -> None:
+    keyring = Keyring(home)
+    keyring.write("networks/one.json", b"data")
+    keyring.remove("networks/one.json")
+    keyring.remove("networks/one.json")
+    keyring.remove("nowhere/one.json")
+    assert keyring.read("networks/one.json") is None
+
+
+def test_a_folder_is_listed_by_the_ending_of_its_files(home: Path) -> None:
+    keyring = Keyring(home)
+    assert keyring.names("networks", ".json") == []
+    for name in ("b.json", "a.json", "a.grant"):
+        keyring.write(f"networks/{name}", b"data")
+    (home / "networks" / f"c.json.{os.getpid()}.0123456789abcdef.new").write_bytes(b"half")
+    assert keyring.names("networks", ".json") == ["networks/a.json", "networks/b.json"]
+    assert [keyring.read(name) for name in keyring.names("networks", ".grant")] == [b"data"]

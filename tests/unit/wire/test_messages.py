@@ -65,7 +65,7 @@ controls = st.one_of(
     st.builds(Advertise, data, data),
     loads,
     st.just(Watch()),
-    st.builds(Snapshot, st.lists(presences, max_size=3)),
+    st.builds(Snapshot, st.lists(presences, max_size=3), st.booleans()),
     st.builds(
         Change, presences | st.builds(Departed, endpoints, texts) | st.builds(NodeLoad, endpoints, loads)
     ),
