@@ -74,13 +74,13 @@ class Options(msgspec.Struct, frozen=True):
         return Options(timeout, node, policy, self.requirement, codec, self.pickle_with)
 
     def trusting(self, pickle_with: object) -> Options:
-        """These options, with the nodes whose pickles are loaded here; none if that is empty.
+        """These options, with the nodes whose pickles are loaded here.
 
         Raises:
             UsageError: These are no names of nodes.
         """
-        named = pickled.peers("pickle_with", pickle_with, "names of nodes") if pickle_with != () else ()
-        return msgspec.structs.replace(self, pickle_with=frozenset(named))
+        named = pickled.peers("pickle_with", pickle_with, "names of nodes")
+        return msgspec.structs.replace(self, pickle_with=named)
 
     def balanced(self, load_balancing: object) -> Options:
         """These options with a ``load_balancing=`` as version 2.0.2 wrote it."""

@@ -214,11 +214,12 @@ def remote(
     def decorate(function: Callable[..., Any]) -> RemoteFunction[..., Any]:
         if not callable(function):
             raise UsageError(f"@remote decorates a function, not {function!r}")
-        more_options = {name: more[name] for name in ("policy", "codec") if name in more}
+        changes: dict[str, Any] = {"timeout": timeout, "node": node_id}
+        changes |= {name: more[name] for name in ("policy", "codec") if name in more}
         for name in more.keys() - {"policy", "codec", "pickle_with"}:
             warnings.warn(f"@remote({name}=…) has no effect since version 3", FutureWarning, stacklevel=3)
         options = Options().trusting(more.get("pickle_with", ()))
-        options = options.changed({"timeout": timeout, "node": node_id, **more_options}).balanced(load_balancing)
+        options = options.changed(changes).balanced(load_balancing)
         is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return RemoteFunction(

@@ -317,13 +317,16 @@ def _checked_codec(name: str, codec: object, pickle_from: object) -> frozenset[s
         if pickle_from is not None:
             raise UsageError(f"register({name!r}) has pickle_from= without codec='pickle'")
         return None
-    if pickle_from is None:
+    trusted = frozenset[str]()
+    if pickle_from is not None:
+        trusted = pickled.peers("pickle_from", pickle_from, "names of devices or accounts")
+    if not trusted:
         raise UsageError(
             f"register({name!r}, codec='pickle') wants pickle_from=[names of devices or accounts]: whoever may send a "
             "pickle runs any code on this machine as you, so say who may. Without codec= the function takes "
             "plain values and NumPy, pandas, dataclasses and the like, from anyone who may call it"
         )
-    return pickled.peers("pickle_from", pickle_from, "names of devices or accounts")
+    return trusted
 
 
 def _runs_on_loop(function: Callable[..., Any]) -> bool:

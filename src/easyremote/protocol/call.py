@@ -63,6 +63,7 @@ class Call:
         "started",
         "stream",
         "taken",
+        "unsure",
         "view",
     )
 
@@ -87,6 +88,8 @@ class Call:
         self.ended = False
         self.fault: EasyRemoteError | None = None
         self.taken = 0
+        self.unsure = False
+        """Whether it was sent in a session that is gone: its node may have it, whatever this session says."""
 
     @property
     def id(self) -> str:

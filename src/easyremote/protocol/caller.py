@@ -317,6 +317,9 @@ class Caller:
 
     def _refused(self, call: Call, refuse: Refuse, now: float) -> list[Effect]:
         self._drop_arguments(call)
+        call.unsure = (
+            call.unsure and refuse.reason == "repeated"
+        )  # its node said, sealed, that it has not run
         effects: list[Effect] = [Notice("refused", call.number, refuse.reason)]
         elsewhere = call.node is None
         if refuse.reason == "busy" and now < call.patient_until:
@@ -355,9 +358,11 @@ class Caller:
         """
         self._close(channel)
         effects: list[Effect] = []
-        unsure = {m.call for m in channel.unacknowledged() + channel.unsent() if isinstance(m, Invoke)}
+        sent = {m.call for m in channel.unacknowledged() if isinstance(m, Invoke)}
+        unsure = sent | {m.call for m in channel.unsent() if isinstance(m, Invoke)}
         for call in [one for one in self._calls.values() if one.channel is channel]:
             view = call.view
+            call.unsure = call.unsure or call.number in sent
             if call.number in unsure and call.attempts <= ATTEMPTS_MAX and view is not None:
                 self._leave(call)
                 effects += self._ask(call, view, now)
@@ -374,7 +379,9 @@ class Caller:
         channel, view = call.channel, call.view
         if channel is None or view is None:
             return []
-        never = any(isinstance(m, Invoke) and m.call == call.number for m in channel.unsent())
+        never = not call.unsure and any(
+            isinstance(m, Invoke) and m.call == call.number for m in channel.unsent()
+        )
         unsure = any(isinstance(m, Invoke) and m.call == call.number for m in channel.unacknowledged())
         card = view.functions.get(call.function)
         idempotent = card is not None and card.idempotent and not call.started

@@ -5,13 +5,23 @@ code some library registered for an extension type (there are those that unpickl
 them for pointers). We send neither, so both are refused here. Only the framing and two FlatBuffers tables
 are read, all of it bounds checked:
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+
+A schema may also say how pandas had its columns, as JSON; pandas makes dtypes of that text, of whatever size
+and nesting, so only the dtypes it writes itself are let through:
+https://pandas.pydata.org/docs/development/developer.html#storing-pandas-dataframe-objects-in-apache-parquet-format
 """
 
 from __future__ import annotations
 
+import json
+import re
 import struct
+from typing import Any, Literal
+
+import msgspec
 
 from easyremote.errors import DecodeError
+from easyremote.wire.codec import brief
 
 _CONTINUATION = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3  # MessageHeader, a union
@@ -20,6 +30,52 @@ _DICTIONARY_DATA = 1  # field of DictionaryBatch
 _COMPRESSION = 3  # field of RecordBatch
 _EXTENSION = b"ARROW:extension:name"  # the key that makes a column one of an extension type
 _PREFIX = struct.Struct("<II")
+
+_PANDAS_TYPE = re.compile(
+    r"""
+    (?:list\[){0,8}
+    (?: bool | boolean | [Uu]?[Ii]nt(?:8|16|32|64) | integer
+      | [Ff]loat(?:16|32|64)? | halffloat | double | floating | decimal | complex
+      | object | mixed (?:-integer (?:-float)?)? | empty | null | str | unicode
+      | (?:large_)?(?:string|binary) (?:_view)? (?:\[(?:python|pyarrow_numpy)\])? | bytes
+      | category | categorical
+      | date (?:32\[day\] | 64\[ms\])? | datetime | datetimetz
+      | time (?:delta | (?:32|64)\[(?:s|ms|us|ns)\])? | timedelta64 | datetime64
+      | (?:datetime64 | timedelta64 | timestamp | duration)
+        \[ (?:s|ms|us|ns) (?:,[ ](?:tz=)? [A-Za-z0-9_+:/\-]{1,64})? \]
+    )
+    (?:\[pyarrow\])? \]{0,8}
+    """,
+    re.VERBOSE,
+)
+_ZONE = re.compile(r"[A-Za-z0-9_+:/\-]{1,64}")
+_LABEL_CHARACTERS_MAX = 4096  # of a label of several levels, which is read as Python's text of a tuple
+
+
+class _Extra(msgspec.Struct):
+    timezone: str | None = None
+
+
+class _Column(msgspec.Struct):
+    pandas_type: str
+    numpy_type: str
+    name: str | int | float | None = None
+    field_name: str | None = None
+    metadata: _Extra | None = None
+
+
+class _Range(msgspec.Struct):
+    kind: Literal["range"]
+    start: int
+    stop: int
+    step: int
+    name: str | int | float | None = None
+
+
+class _Pandas(msgspec.Struct):
+    index_columns: list[str | _Range]
+    columns: list[_Column]
+    column_indexes: list[_Column] = []
 
 
 def check_stream(stream: memoryview) -> None:
@@ -53,6 +109,40 @@ def check_stream(stream: memoryview) -> None:
             position += body_bytes
     except struct.error as error:
         raise DecodeError(f"a table's Arrow stream is malformed: {error}") from error
+
+
+def check_pandas(metadata: bytes, columns: list[str]) -> None:
+    """Look over what a schema's metadata has under ``pandas``, for a table of these columns.
+
+    Raises:
+        DecodeError: It is not what pandas writes, or names a dtype that it need not make.
+    """
+    try:
+        # The parser that PyArrow uses, so that it cannot understand the text otherwise.
+        said = msgspec.convert(json.loads(metadata.decode()), _Pandas)
+    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise DecodeError(f"a table's pandas metadata is malformed: {error!s:.200}") from error
+    for column in (*said.columns, *said.column_indexes):
+        for dtype in (column.pandas_type, column.numpy_type):
+            if not _PANDAS_TYPE.fullmatch(dtype):
+                raise DecodeError(
+                    f"a table's pandas metadata gives column {brief(column.name)} the dtype {brief(dtype)}, "
+                    "which is not taken. Give it another, such as one of NumPy"
+                )
+        zone = column.metadata.timezone if column.metadata else None
+        if zone is not None and not _ZONE.fullmatch(zone):
+            raise DecodeError(f"a table's pandas metadata has {brief(zone)} for a time zone")
+    indexes = [name for name in said.index_columns if type(name) is str]
+    if len(set(indexes)) != len(indexes) or len(said.index_columns) > len(columns) + 1:
+        raise DecodeError(f"a table's pandas metadata makes an index of {brief(said.index_columns)}")
+    if len(said.column_indexes) > 1:
+        labels: list[Any] = [*columns, *(column.name for column in said.columns)]
+        longest = max((len(label) for label in labels if type(label) is str), default=0)
+        if longest > _LABEL_CHARACTERS_MAX:
+            raise DecodeError(
+                f"a table has a label of several levels of {longest} characters, "
+                f"at most {_LABEL_CHARACTERS_MAX} are taken. Use shorter labels"
+            )
 
 
 def _check_message(metadata: memoryview) -> int:

@@ -65,14 +65,14 @@ class Consent(msgspec.Struct, frozen=True):
 
 
 def peers(option: str, names: object, what: str) -> frozenset[str]:
-    """The names an owner lists in this option, checked.
+    """The names an owner lists in this option.
 
     Raises:
-        UsageError: It is no list of names, or an empty one.
+        UsageError: It is no list of names.
     """
     if isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
         listed = list(names)
-        if listed and all(isinstance(name, str) and name for name in listed):
+        if all(isinstance(name, str) and name for name in listed):
             return frozenset(listed)
     raise UsageError(f"{option}= is a list of {what}, not {names!r}: each of them may run any code as you")
 

@@ -2,8 +2,9 @@
 
 A pandas index, its names and dtypes are kept; a DatetimeIndex loses its ``freq``. Every received stream
 is checked before it is used, because Arrow reads offsets out of it: never compressed, never with
-extension types (so no pandas Period or Interval), never more rows than its bytes can hold. All of them
-need PyArrow where they arrive, Polars too.
+extension types (so no pandas Period or Interval), never more rows than its bytes can hold, never with the
+same bytes in several columns. pandas makes an object of what may be a bit in Arrow, so before a table goes to
+it what that would take is estimated. All of them need PyArrow where they arrive, Polars too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any
 from easyremote.errors import DecodeError
 from easyremote.wire import codes
 from easyremote.wire.arrays import library
-from easyremote.wire.arrow_ipc import check_stream
+from easyremote.wire.arrow_ipc import check_pandas, check_stream
 from easyremote.wire.codec import FINDERS, RAISE, Lower, Reader, Refused, Writer, brief
 from easyremote.wire.scalars import lower_zone, raise_zone
 
 _SAFE_PYARROW = (14, 0, 1)
 _ROWS_BEYOND_BYTES = 65536
+_UNFOLDED_PER_BYTE = 64  # what pandas may take for a byte of a stream, as estimated; more is spent
+
+# What Python's objects take, in bytes, with what refers to them.
+_REFERENCE, _NUMBER, _TEXT, _LIST, _TUPLE, _DICT, _DICT_FIELD = 8, 40, 64, 120, 72, 192, 32
 _UNITS = ("s", "ms", "us", "ns")
 
 
@@ -49,7 +54,65 @@ def _table_from(pyarrow: Any, memory: bytearray | memoryview) -> Any:
     for column in table.schema:
         _check_type(pyarrow, column.type, 0)
     table.validate(full=True)
+    _check_sharing(pyarrow, table, len(memory))
+    said = (table.schema.metadata or {}).get(b"pandas")
+    if said is not None:
+        check_pandas(said, table.column_names)
     return table
+
+
+def _check_sharing(pyarrow: Any, table: Any, size_bytes: int) -> None:
+    """Refuse a table whose columns are the same bytes; a dictionary may serve many batches of a column."""
+    held = 0
+    for column in table.columns:
+        if not pyarrow.types.is_dictionary(column.type):
+            held += column.nbytes
+            continue
+        seen = set()
+        for chunk in column.chunks:
+            held += chunk.indices.nbytes
+            places = tuple(buffer and buffer.address for buffer in chunk.dictionary.buffers())
+            if places not in seen:
+                seen.add(places)
+                held += chunk.dictionary.nbytes
+    if held > size_bytes:
+        raise DecodeError(
+            f"a table's columns hold {held} bytes of a stream of {size_bytes}: they share what each wants alone"
+        )
+
+
+def _unfolded_bytes(pyarrow: Any, array: Any, place: str = "column") -> int:
+    """About what pandas takes for an array: a column, the items of a ``list``, or parts of an ``object``."""
+    types, kind, count = pyarrow.types, array.type, len(array)
+    if types.is_null(kind) or types.is_boolean(kind):
+        return _REFERENCE * count
+    if types.is_dictionary(kind):
+        entries = _unfolded_bytes(pyarrow, array.dictionary, "object")
+        return _REFERENCE * count + (entries if place == "column" else entries * count)
+    if types.is_struct(kind):
+        fields = [array.field(index) for index in range(kind.num_fields)]
+        own = _DICT + _DICT_FIELD * max(0, kind.num_fields - 5)
+        return own * count + sum(_unfolded_bytes(pyarrow, field, "object") for field in fields)
+    if types.is_map(kind):
+        parts = _unfolded_bytes(pyarrow, array.keys, "object") + _unfolded_bytes(
+            pyarrow, array.items, "object"
+        )
+        return _LIST * count + _TUPLE * len(array.keys) + parts
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inside = "list" if place == "column" else place
+        return _LIST * count + _unfolded_bytes(pyarrow, array.values, inside)
+    if str(kind) in ("string_view", "binary_view"):
+        return _TEXT * count + _viewed_bytes(array)
+    if types.is_primitive(kind):
+        return (_NUMBER if place == "object" or types.is_temporal(kind) else _REFERENCE) * count
+    return _TEXT * count + int(array.nbytes)
+
+
+def _viewed_bytes(array: Any) -> int:
+    """The length of all texts that an array of views refers to: several may be the same bytes."""
+    numpy = library("numpy")
+    lengths = numpy.frombuffer(array.buffers()[1], "<i4")[::4][array.offset : array.offset + len(array)]
+    return int(lengths.astype("i8").sum()) if len(lengths) else 0
 
 
 def _check_type(pyarrow: Any, kind: Any, nesting: int) -> None:
@@ -76,7 +139,7 @@ def _lower_pyarrow(writer: Writer, value: Any, depth: int) -> object:
     return _store(writer, "arrow " + kind, _stream_of(pyarrow, table))
 
 
-def _raise_pyarrow(kind: str, memory: bytearray | memoryview, extra: object) -> object:
+def _raise_pyarrow(reader: Reader, kind: str, memory: bytearray | memoryview, extra: object) -> object:
     pyarrow = library("pyarrow")
     table = _table_from(pyarrow, memory)
     if kind == "arrow table":
@@ -118,6 +181,9 @@ def _lower_pandas(writer: Writer, value: Any, depth: int) -> object:
         raise Refused("is a pandas table whose column labels are of several types. Make them all text")
     try:
         table = _table_of(pyarrow, frame, None if kind != "pandas index" else False)
+        check_pandas(table.schema.metadata[b"pandas"], table.schema.names)
+    except DecodeError as error:
+        raise Refused(f"is a pandas table that cannot travel: {error}") from None
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         raise Refused(
             f"is a pandas table that Arrow cannot hold: {str(error)[:300]}. Give it other dtypes"
@@ -140,12 +206,16 @@ def _table_of(pyarrow: Any, frame: Any, index: bool | None) -> Any:
     return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
-def _raise_pandas(kind: str, memory: bytearray | memoryview, extra: Any) -> object:
+def _raise_pandas(reader: Reader, kind: str, memory: bytearray | memoryview, extra: Any) -> object:
     pandas = library("pandas")
     if kind == "pandas range":
         start, stop, step, name = extra
         return pandas.RangeIndex(start, stop, step, name=name)
-    frame = _table_from(library("pyarrow"), memory).to_pandas()
+    pyarrow = library("pyarrow")
+    table = _table_from(pyarrow, memory)
+    unfolded = sum(_unfolded_bytes(pyarrow, chunk) for column in table.columns for chunk in column.chunks)
+    reader.spend(unfolded - _UNFOLDED_PER_BYTE * len(memory))
+    frame = table.to_pandas()
     if kind == "pandas frame":
         return frame
     if kind == "pandas series":
@@ -216,7 +286,7 @@ def _stays(polars: Any, dtype: Any) -> bool:
     return any(_stays(polars, each) for each in inner)
 
 
-def _raise_polars(kind: str, memory: bytearray | memoryview, extra: object) -> object:
+def _raise_polars(reader: Reader, kind: str, memory: bytearray | memoryview, extra: object) -> object:
     polars = library("polars")
     # Not polars.read_ipc_stream: it takes lengths in the stream at their word, and ends the process.
     table = _table_from(library("pyarrow"), memory)
@@ -259,7 +329,7 @@ def _raise_table(reader: Reader, data: memoryview) -> object:
     read = _READERS.get(kind) if type(kind) is str else None
     if read is None:
         raise DecodeError(f"a table of kind {brief(kind)} is not known here")
-    return read(kind, reader.fetch(stored), extra)
+    return read(reader, kind, reader.fetch(stored), extra)
 
 
 _LOWER: dict[tuple[str, str], Lower] = {
