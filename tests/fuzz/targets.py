@@ -61,8 +61,8 @@ from easyremote.wire.values import decode, decode_arguments, encode, encode_argu
 
 SECONDS_MAX = 0.5
 """CPU time one input may take."""
-MEMORY_FACTOR, MEMORY_FREE_BYTES = 64, 4 << 20
-"""An input may cost so many times its size, and so much besides."""
+MEMORY_FACTOR, MEMORY_FREE_BYTES = 128, 4 << 20
+"""An input may cost so many times its size, and so much besides: see ``values.decode`` for the densest."""
 CORPUS = Path(__file__).parent / "corpus"
 CORPUS_FILES_MAX = 30
 CORPUS_FILE_BYTES_MAX = 20_000

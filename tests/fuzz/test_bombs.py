@@ -88,9 +88,7 @@ def msgpack_bombs() -> Iterator[Any]:
         "segments: a buffer that claims",
         b"\xc1\x0c\x92\xc0\x91\xcf" + b"\x7f" + b"\xff" * 7 + bytes(60),
     )
-    yield bomb(
-        "value", "segments: many empty buffers", segments_by_hand([b""] * MANY, None)
-    )
+    yield bomb("value", "segments: many empty buffers", segments_by_hand([b""] * MANY, None))
     yield bomb(
         "value",
         "segments: one buffer wanted by many",
@@ -98,13 +96,6 @@ def msgpack_bombs() -> Iterator[Any]:
     )
     yield bomb("value", "many small maps", many(b"\x81\x00\x90", 350_000))
     yield bomb("value", "many small sets", many(b"\xd4\x03\x90", 350_000))
-
-
-BUFFERS = "a buffer of no bytes costs one byte in the head and a memoryview of 184 bytes: none may be empty"
-DENSE = (
-    "three bytes of msgpack make an object of 232 bytes, and the flat and the rich pass both build it: "
-    "about 100 bytes of memory for a byte of input"
-)
 
 
 def many(item: bytes, count: int) -> bytes:
@@ -129,10 +120,6 @@ def card_with(parameters: bytes) -> bytes:
 
 
 PRIME = 2**61 - 1
-COLLIDING = (
-    "hashes of numbers and tuples are no secret: keys made to collide take time that grows with the square; "
-    "nothing bounds how many unequal keys of a map or set share a hash"
-)
 
 
 def colliding_tuples(count: int) -> list[tuple[int, int]]:
@@ -167,7 +154,6 @@ def collision_bombs() -> Iterator[Any]:
         "value",
         "map of colliding tuples",
         pack(ext(codes.MAP, [part for each in tuples for part in (each, None)])),
-        weakness=COLLIDING,
     )
     yield bomb(
         "value",
@@ -216,12 +202,6 @@ def array(dtype: object, shape: list[int], data: bytes = b"") -> Ext:
     return ext(codes.NUMPY_ARRAY, [dtype, shape, "C", data])
 
 
-EMPTY_TEXT = (
-    "NumPy makes <U0 into <U1 and |S0 into |S1: an array of a million items of no bytes takes 4 MiB, each "
-    "time it stands in a value"
-)
-
-
 def array_bombs() -> Iterator[Any]:
     for name, dtype, shape in (
         ("product overflows 64 bits to 0", "<f8", [2**32, 2**32]),
@@ -256,9 +236,7 @@ def array_bombs() -> Iterator[Any]:
     yield bomb(
         "value", "array: 1,000 fields over the same bytes", pack(array(overlapping, [100], bytes(400_000)))
     )
-    yield bomb(
-        "value", "array: <U0 a hundred times", pack([array("<U0", [1 << 20])] * 100)
-    )
+    yield bomb("value", "array: <U0 a hundred times", pack([array("<U0", [1 << 20])] * 100))
     yield bomb("value", "array: empty, of 1 MB items, 1,000 times", pack([array("|S1000000", [0])] * 1000))
     yield bomb("value", "scalar of 10^9 bytes", pack(ext(codes.NUMPY_SCALAR, ["|S999999999", b""])))
     yield bomb("value", "tensor that claims", pack(ext(codes.TORCH_TENSOR, ["float32", [2**32, 2**32], b""])))
@@ -358,25 +336,6 @@ def labels(kind: str) -> dict[str, object]:
     return {"name": None, "field_name": None, "pandas_type": kind, "numpy_type": kind, "metadata": None}
 
 
-LIST_OF_NOTHING = (
-    "a list of nulls, or of structs without fields, holds any number of items in no bytes, and pandas makes "
-    "an object of each; only fixed-size lists of them are refused"
-)
-NULL_COLUMNS = "each column of nulls may have 65,536 rows beyond its bytes, and pandas makes 8 bytes of each"
-REPEATED = (
-    "pandas unfolds what Arrow only points to: a dictionary's entries inside a list, the same bytes of a view, "
-    "columns that share a buffer"
-)
-METADATA = (
-    "pandas and pyarrow believe the 'pandas' key of the schema's metadata, which nobody checked: dtypes of any "
-    "size and nesting are made of its text"
-)
-PADDING = (
-    "check_stream goes on at the next multiple of 8 after a body, Arrow right after it: what comes compressed "
-    "there is not seen"
-)
-
-
 def arrow_bombs() -> Iterator[Any]:
     zeros = pyarrow.table({"a": pyarrow.array(numpy.zeros(2_000_000, "<i8"))})
     words = pyarrow.table({"a": pyarrow.array(["x" * 2_000_000]).dictionary_encode()})
@@ -402,9 +361,8 @@ def arrow_bombs() -> Iterator[Any]:
 
     for kind in ("arrow table", "arrow array", "pandas frame", "polars frame"):
 
-        def table(name: str, stream: bytes, in_pandas: str = "", kind: str = kind) -> Any:
-            weakness = in_pandas if kind == "pandas frame" else ""
-            return bomb("value", f"{kind}: {name}", table_value(kind, stream), weakness=weakness)
+        def table(name: str, stream: bytes, kind: str = kind) -> Any:
+            return bomb("value", f"{kind}: {name}", table_value(kind, stream))
 
         for codec in ("zstd", "lz4"):
             yield table(f"{codec} body", stream_of(zeros, compression=codec))
@@ -412,42 +370,32 @@ def arrow_bombs() -> Iterator[Any]:
         yield table("body of 2^62 bytes", bytes(body_length))
         yield table("metadata of 2^31 bytes", length_claim)
         yield table("schema nested 200 deep", stream_of(pyarrow.schema([("a", deep)]).empty_table()))
-        yield table(
-            "list of 4,000,000 nulls", stream_of(pyarrow.table({"a": list_of(nothing)}))
-        )
-        yield table(
-            "list of 100,000 empty structs", stream_of(pyarrow.table({"a": list_of(hollow)}))
-        )
+        yield table("list of 4,000,000 nulls", stream_of(pyarrow.table({"a": list_of(nothing)})))
+        yield table("list of 100,000 empty structs", stream_of(pyarrow.table({"a": list_of(hollow)})))
         yield table("4,000,000 nulls", stream_of(pyarrow.table({"a": nothing})))
         columns = {str(number): pyarrow.nulls(65_536) for number in range(100)}
         yield table("100 columns of nulls", stream_of(pyarrow.table(columns)))
         yield table("60 KB, 2,000 times in a view", stream_of(pyarrow.table({"a": views})))
-        yield table(
-            "60 KB, 2,000 times in a list", stream_of(pyarrow.table({"a": list_of(entries)})), REPEATED
-        )
+        yield table("60 KB, 2,000 times in a list", stream_of(pyarrow.table({"a": list_of(entries)})))
         yield table("400 columns in one buffer", shared_buffer(400, 30_000))
     hidden = table_value("arrow table", hidden_compression(20_000_000))
     yield bomb("value", "arrow table: zstd hidden between words", hidden)
-    for name, stream, weakness in (
-        ("labels of 10^8 characters", with_metadata(column_indexes=[labels("U100000000")]), METADATA),
-        ("labels of 10^8 items", with_metadata("1", column_indexes=[labels("(100000000,)i4")]), METADATA),
+    for name, stream in (
+        ("labels of 10^8 characters", with_metadata(column_indexes=[labels("U100000000")])),
+        ("labels of 10^8 items", with_metadata("1", column_indexes=[labels("(100000000,)i4")])),
         (
             "dtypes nested in a name",
             with_metadata(columns=[labels("interval[" * 1200) | {"name": "a", "field_name": "a"}]),
-            METADATA,
         ),
-        ("labels as nested text", with_metadata("(" * MANY, column_indexes=[labels("unicode")] * 2), ""),
+        ("labels as nested text", with_metadata("(" * MANY, column_indexes=[labels("unicode")] * 2)),
         (
             "an index of 10^9",
             with_metadata(
                 index_columns=[{"kind": "range", "name": None, "start": 0, "stop": 10**9, "step": 1}]
             ),
-            "",
         ),
     ):
-        yield bomb(
-            "value", f"pandas metadata: {name}", table_value("pandas frame", stream), weakness=weakness
-        )
+        yield bomb("value", f"pandas metadata: {name}", table_value("pandas frame", stream))
     nested_json = pyarrow.table({"a": [1]}).replace_schema_metadata({"pandas": '{"a":' * MANY})
     yield bomb(
         "value", "pandas metadata: nested without end", table_value("pandas frame", stream_of(nested_json))
@@ -516,7 +464,6 @@ def test_a_bomb_does_not_go_off(target: Target, data: bytes) -> None:
     check(target, data)
 
 
-@pytest.mark.xfail(strict=True, reason=PADDING)
 def test_a_body_that_ends_inside_a_word_is_refused() -> None:
     with pytest.raises(DecodeError):
         arrow_ipc.check_stream(memoryview(hidden_compression(1000)))

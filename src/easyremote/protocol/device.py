@@ -139,6 +139,8 @@ class Device:
             case Joined():
                 return self._joined(event, now)
             case OperationRequested(number=number, request=request):
+                if not self.attachment.attached:
+                    return [OperationDone(number, b"", "the gateway is out of reach at the moment")]
                 self.attachment.say(Operate(number, request))
             case LinkOpened():
                 self._tidy_at = min(self._tidy_at, now + HOUSEKEEPING_SECONDS)
@@ -220,10 +222,13 @@ class Device:
 
     def _joined(self, joined: Joined, now: float) -> list[Effect]:
         """What the device keeps of its network, as it is now; another network makes all that is known void."""
+        before = self.standing.list_number
         other = self.standing.join(
             joined.root, joined.gateway, joined.credential, joined.revocations, joined.grants
         )
         effects: list[Effect] = []
+        if not other and self.standing.list_number > before:  # another process of this home heard it first
+            effects += self._cast_out(now)
         if other:
             self.directory.clear()
             for channel in self.sessions:
@@ -236,7 +241,10 @@ class Device:
         """Who no longer counts is out at once: their calls here are stopped, and none go to them."""
         if not self.standing.take_revocations(data):
             return []
-        effects: list[Effect] = [RevocationsChanged(data)]
+        return [RevocationsChanged(data), *self._cast_out(now)]
+
+    def _cast_out(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
         if self.worker is not None:
             effects += self.worker.cast_out()
         for view in self.directory.cast_out():

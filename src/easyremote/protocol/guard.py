@@ -97,7 +97,7 @@ class Guard:
     def _is_out(self, channel: Channel) -> bool:
         introduced: Introduced | None = channel.introduced
         if introduced is None or introduced.membership is None:
-            return False
+            return self._standing.revoked(channel.peer[:32])
         try:
             self._standing.check(introduced.credential, channel.peer[:32])
         except MembershipError:
@@ -162,7 +162,7 @@ class Guard:
         if not membership.may_call(function, f"{self._name()}.{function}"):
             return f"its membership is for {', '.join(membership.functions)}"
         try:
-            return refusal(rule, caller, self._standing.device, own.account if own is not None else "")
+            return refusal(rule, caller, self._standing.device, own.account if own is not None else None)
         except Exception as error:  # the owner's own check is anybody's code, and must not end the node
             return f"its owner's own check failed ({type(error).__name__})"
 
@@ -170,6 +170,10 @@ class Guard:
         authority = self._standing.authority
         if authority is None or authority.grant_revoked(grant.id) or authority.revoked(grant.granter):
             return "it has been revoked"
+        try:
+            self._check_granter(grant)  # who gave it may have lost what it had to give
+        except (GrantError, MembershipError) as error:
+            return str(error)
         caller = introduced.caller
         used = {budget: self._used.get((grant.id, budget), 0) for budget, _ in grant.budgets}
         refusals = grant.refusals(
@@ -185,7 +189,7 @@ class Guard:
         spends = tuple(Spent(grant.id, budget) for budget in used)
         granted = Pass(msgspec.structs.replace(caller, grant=grant.id.hex()[:8]), spends)
         if not spends:
-            introduced.allowed[function] = (now + GRANT_CACHE_SECONDS, granted)
+            introduced.allowed[function] = (min(now + GRANT_CACHE_SECONDS, grant.expires), granted)
         return granted
 
     def _check_granter(self, grant: Grant) -> Grant:

@@ -80,7 +80,7 @@ class Attempts:
     def allow(self, address: str, now: float) -> bool:
         """Count an attempt; False if this address has made too many."""
         at = max(self._free_at.get(address, 0.0), now)
-        if at - now > self._burst_seconds:
+        if at - now > self._burst_seconds - self._each_seconds:
             return False
         self._free_at[address] = at + self._each_seconds
         if len(self._free_at) > 10_000:

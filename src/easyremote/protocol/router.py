@@ -273,7 +273,7 @@ class Router:
     def _opened(self, event: GatewayLinkOpened, now: float, effects: list[RouterEffect]) -> None:
         origin = Attached(event.link, event.nonce, event.address, self.limits, now)
         self.table.open(origin)
-        self.wake_at = min(self.wake_at, now + self.lease_seconds / 4)
+        self.wake_at = min(self.wake_at, now + min(self.lease_seconds / 4, self.limits.hello_seconds))
         crowd, most = len(self.table.by_address[event.address]), self.limits.connections_per_address
         if crowd > most:
             message = f"this gateway takes {most} connections from one address (connections_per_address)"
@@ -494,8 +494,16 @@ class Router:
                     Renew(attached.link, attached.endpoint[:32], attached.shown_name, attached.role)
                 )
             elif not attached.welcomed and now - attached.opened_at >= self.limits.hello_seconds:
-                self._turn_away(attached, "late", "a device must say hello soon after it connects", effects)
-        self.wake_at = now + self.lease_seconds / 4 if self.table.by_link else float("inf")
+                self._turn_away(
+                    attached,
+                    "late",
+                    f"a device says hello within {self.limits.hello_seconds:g} s (hello_seconds)",
+                    effects,
+                )
+        pause = self.lease_seconds / 4
+        if len(self.table.by_link) > len(self.table.by_endpoint):  # somebody has not said who they are
+            pause = min(pause, self.limits.hello_seconds)
+        self.wake_at = now + pause if self.table.by_link else float("inf")
 
     # ---- saying
 

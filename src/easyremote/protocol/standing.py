@@ -76,6 +76,11 @@ class Standing:
             return False
 
     @property
+    def list_number(self) -> int:
+        """Which list of revocations is believed here."""
+        return self.authority.revocations.number if self.authority is not None else 0
+
+    @property
     def tokens(self) -> list[bytes]:
         """What to show a node: the membership, then the grants."""
         return [self.credential, *self.grants]

@@ -53,6 +53,8 @@ INCOMING_BYTES_MAX = 4 << 30
 """Large arguments being received, in all."""
 REMEMBERED_MAX = 100_000
 """Answered calls whose numbers are remembered, so that none of them runs again."""
+FLOORS_MAX = 20_000
+"""Callers of whom it is remembered up to which number their calls were answered."""
 RETRY_AFTER_SECONDS = 0.05
 PROBE_SECONDS = 10.0
 ABSENT_SECONDS = 30.0
@@ -125,6 +127,7 @@ class Worker:
         self._jobs: dict[CallKey, _Job] = {}
         self._stopping: dict[CallKey, _Lane] = {}
         self._remembered: OrderedDict[CallKey, None] = OrderedDict()
+        self._floors: OrderedDict[bytes, int] = OrderedDict()
         self._bodies: dict[tuple[int, int], _Job] = {}
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
@@ -197,7 +200,7 @@ class Worker:
         job = self._jobs.get(key)
         if job is not None:
             return self._asked_again(job, channel, ask)
-        if key in self._remembered or key in self._stopping:
+        if key in self._remembered or key in self._stopping or ask.call <= self._floors.get(key[0], -1):
             return self._refuse(channel, ask.call, "repeated")
         granted = self.guard.admit(channel, ask.function)
         if isinstance(granted, str):
@@ -389,7 +392,7 @@ class Worker:
         del self._jobs[job.key]
         self._remembered[job.key] = None
         if len(self._remembered) > REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
+            self._forget_oldest()
         if job.lane is not None:
             self.running -= 1
             job.lane.running -= 1
@@ -403,6 +406,13 @@ class Worker:
                 if waiting is job:
                     del self._bodies[body]
                     job.channel.refuse_body(body[1])
+
+    def _forget_oldest(self) -> None:
+        """What is not remembered one by one any more is remembered as a floor: a caller's numbers only grow."""
+        (caller, number), _ = self._remembered.popitem(last=False)
+        self._floors[caller] = max(number, self._floors.pop(caller, -1))
+        if len(self._floors) > FLOORS_MAX:
+            self._floors.popitem(last=False)
 
     # ---- callers that go
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -23,6 +24,7 @@ PREFIX = "easyremote-grant:"
 BUDGET_ID_BYTES = 8
 
 _BUDGET = re.compile(r'used\("([0-9a-f]{16})", \$n\), \$n < (\d{1,18})')
+_END = re.compile(r"time\(\$t\), \$t < (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _PATTERN = re.compile(r"[\w.*-]{1,128}")
 
 
@@ -63,6 +65,7 @@ class Grant:
         credential: What the granter showed of its own standing; empty for a node's own functions.
         id: Names the grant and everything narrowed from it.
         budgets: Names of the budgets in it, each with its limit.
+        expires: Its end in seconds since 1970 as far as can be told; 0 if it says more of time than that.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -88,6 +91,7 @@ class Grant:
         self.budgets: list[tuple[str, int]] = [
             (found[1], int(found[2])) for block in self.blocks() for found in _BUDGET.finditer(block)
         ]
+        self.expires = _end_of(self.blocks())
 
     def __repr__(self) -> str:
         """Which grant; not the grant itself, which is worth something."""
@@ -139,6 +143,17 @@ class Grant:
         except TrustError as error:
             raise GrantError(str(error)) from None
         return _encoder.encode(_Envelope(1, self.granter, self.credential, token))
+
+
+def _end_of(blocks: list[str]) -> float:
+    """When the first of its times is up; 0 where a block asks for the time in a way of its own."""
+    ends: list[float] = []
+    for block in blocks:
+        found = _END.findall(block)
+        if len(found) != block.count("time("):
+            return 0.0
+        ends += [datetime.fromisoformat(one).timestamp() for one in found]
+    return min(ends, default=float("inf"))
 
 
 def issue_grant(granter: Identity, credential: bytes, terms: Terms, entropy: bytes) -> bytes:

@@ -137,6 +137,7 @@ class Keyring:
 
     def _fresh(self, path: Path, data: bytes) -> Path:
         """A file beside it, on disk, that nobody else has seen."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark = hashlib.sha256(b"file name" + os.urandom(16)).hexdigest()[:16]
         fresh = path.with_name(f"{path.name}.{os.getpid()}.{mark}.new")

@@ -56,7 +56,7 @@ def make_rule(allow: object) -> Rule:
     )
 
 
-def refusal(rule: Rule, caller: Caller, own_device: bytes, own_account: str) -> str:
+def refusal(rule: Rule, caller: Caller, own_device: bytes, own_account: str | None) -> str:
     """Why the rule does not let this caller in; empty if it does.
 
     A device may always call what it serves itself.
@@ -66,6 +66,8 @@ def refusal(rule: Rule, caller: Caller, own_device: bytes, own_account: str) -> 
     if rule == NETWORK:
         return ""
     if rule == ACCOUNT:
+        if own_account is None:
+            return "this node has no membership, and so no account, at the moment"
         if caller.account == own_account:
             return ""
         return (

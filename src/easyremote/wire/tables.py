@@ -181,14 +181,11 @@ def _lower_pandas(writer: Writer, value: Any, depth: int) -> object:
         raise Refused("is a pandas table whose column labels are of several types. Make them all text")
     try:
         table = _table_of(pyarrow, frame, None if kind != "pandas index" else False)
-        check_pandas(table.schema.metadata[b"pandas"], table.schema.names)
-    except DecodeError as error:
-        raise Refused(f"is a pandas table that cannot travel: {error}") from None
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         raise Refused(
             f"is a pandas table that Arrow cannot hold: {str(error)[:300]}. Give it other dtypes"
         ) from error
-    return _store(writer, kind, _stream_of(pyarrow, table), extra)
+    return _store(writer, kind, _stream_of(pyarrow, table), extra, table.schema)
 
 
 def _table_of(pyarrow: Any, frame: Any, index: bool | None) -> Any:
@@ -302,9 +299,11 @@ def _raise_polars(reader: Reader, kind: str, memory: bytearray | memoryview, ext
 # All of them
 
 
-def _store(writer: Writer, kind: str, stream: memoryview, extra: object = None) -> object:
+def _store(writer: Writer, kind: str, stream: memoryview, extra: object = None, schema: Any = None) -> object:
     try:
         check_stream(stream)
+        if schema is not None:
+            check_pandas(schema.metadata[b"pandas"], schema.names)
     except DecodeError as error:
         raise Refused(f"cannot travel: {error}") from None
     return writer.ext(codes.ARROW, (kind, writer.store(stream), extra))
