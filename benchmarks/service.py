@@ -9,7 +9,7 @@ from easyremote import ComputeNode, Server
 
 
 def gateway() -> None:
-    server = Server(port=0)
+    server = Server(port=0, host="127.0.0.1")
     server.start_background()
     print(server.address, flush=True)
     sys.stdin.read()

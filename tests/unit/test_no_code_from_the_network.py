@@ -34,8 +34,28 @@ ALLOWED = {
 }
 
 MODULES = frozenset(
-    "pickle _pickle pickletools cPickle cloudpickle dill jsonpickle joblib marshal shelve "
-    "code codeop runpy imp importlib builtins pkgutil multiprocessing copyreg zipimport".split()
+    [
+        "pickle",
+        "_pickle",
+        "pickletools",
+        "cPickle",
+        "cloudpickle",
+        "dill",
+        "jsonpickle",
+        "joblib",
+        "marshal",
+        "shelve",
+        "code",
+        "codeop",
+        "runpy",
+        "imp",
+        "importlib",
+        "builtins",
+        "pkgutil",
+        "multiprocessing",
+        "copyreg",
+        "zipimport",
+    ]
 )
 BUILTINS = frozenset({"eval", "exec", "compile", "__import__", "__builtins__"})
 METHODS = frozenset({"exec_module", "load_module", "read_pickle", "resolve_name", "import_module"})
@@ -55,7 +75,7 @@ def suspicious(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                if full.split(".")[0] in MODULES:
+                if full.split(".", maxsplit=1)[0] in MODULES:
                     aliases[alias.asname or alias.name] = full
                     yield full
                 elif alias.name in NAMES:

@@ -8,15 +8,17 @@ it may come back, and nothing is lost by it, because devices resend what was not
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 from easyremote.errors import LinkError
+from easyremote.gateway.fairness import FairQueue
 from easyremote.links.link import Link
 from easyremote.wire.frame import Pieces, join
-from easyremote.wire.limits import MAX_PACKET_BYTES
+from easyremote.wire.limits import WINDOW_BYTES
 
 SPACING_SECONDS = 0.0005
 SPACING_FRAMES = 4
+PAIR_BYTES = 4 * WINDOW_BYTES
+"""What may wait of one source for one link before the source is read more slowly; the window keeps devices below."""
 WRITE_OUT_SECONDS = 5.0
 """How long a link that is to be closed may take to write what is queued."""
 
@@ -40,35 +42,51 @@ class Port:
         "_ending",
         "_limit",
         "_link",
+        "_over",
         "_queue",
         "_something",
         "_writer",
+        "_written",
         "number",
-        "queued_bytes",
     )
 
     def __init__(self, number: int, link: Link, backlog: Backlog) -> None:
         self.number = number
         self._backlog = backlog
         self._link = link
-        self._queue: deque[Pieces] = deque()
-        self.queued_bytes = 0
+        self._queue = FairQueue()
+        self._written = asyncio.Event()
+        self._over = False
         self._something = asyncio.Event()
         self._closing = False
         self._ending: asyncio.Task[None] | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._writer = asyncio.get_running_loop().create_task(self._write())
 
-    def send(self, frame: Pieces) -> bool:
-        """Queue a frame; False if the queue is too long, and the link ought to be closed."""
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written."""
+        return self._queue.bytes
+
+    def send(self, frame: Pieces, source: int = 0) -> bool:
+        """Queue a frame that came over that link; False if too much waits, and this link ought to be closed."""
         if self._closing:
             return True
         size = sum(map(len, frame))
-        self._queue.append(frame)
-        self.queued_bytes += size
+        self._queue.put(frame, size, source)
         self._backlog.bytes += size
         self._something.set()
-        return self.queued_bytes <= self._backlog.per_connection
+        return self._queue.bytes <= self._backlog.per_connection
+
+    def waits_for(self, source: int) -> bool:
+        """Whether so much of one source waits here that nothing more should be read from it."""
+        return self._queue.bytes_of.get(source, 0) > PAIR_BYTES
+
+    async def written(self) -> None:
+        """Wait until another packet has been written, or the link is over."""
+        if not self._over:
+            self._written.clear()
+            await self._written.wait()
 
     def close_when_written(self) -> None:
         """Write what is queued, then end the link."""
@@ -92,9 +110,9 @@ class Port:
         await asyncio.gather(self._writer, return_exceptions=True)
 
     def _empty(self) -> None:
-        self._queue.clear()
-        self._backlog.bytes -= self.queued_bytes
-        self.queued_bytes = 0
+        self._backlog.bytes -= self._queue.clear()
+        self._over = True
+        self._written.set()
 
     async def _write(self) -> None:
         queue, something = self._queue, self._something
@@ -106,17 +124,13 @@ class Port:
                 something.clear()
                 await something.wait()
                 continue
-            frames: list[Pieces] = []
-            size = 0
-            while queue and size < MAX_PACKET_BYTES:
-                frame = queue.popleft()
-                frames.append(frame)
-                size += sum(map(len, frame))
-            self.queued_bytes -= size
-            self._backlog.bytes -= size
+            before = queue.bytes
+            frames = queue.take()
+            self._backlog.bytes -= before - queue.bytes
             try:
                 await self._link.send(join(frames))
             except LinkError:
                 return  # the reader sees the end as well
+            self._written.set()
             if len(frames) >= SPACING_FRAMES:
                 await asyncio.sleep(SPACING_SECONDS)

@@ -60,6 +60,10 @@ IGNORED = frozenset(
 """Options of version 2.0.2 that mean nothing here; they are taken, warned about and ignored."""
 
 
+TURN_FRAMES = 64
+"""Frames of one packet that are passed on before others have their turn."""
+
+
 class Server:
     """A gateway: devices connect to it, and it carries what they say to each other, sealed.
 
@@ -131,6 +135,7 @@ class Server:
         self._links = itertools.count(1)
         self._ports: dict[int, Port] = {}
         self._pauses: dict[int, float] = {}
+        self._full: dict[int, Port] = {}  # links that are read no further, and what they wait for
         self._backlog = Backlog(limits.queue_bytes_per_connection)
         self._router: Router | None = None
         self._office: Office | None = None
@@ -259,14 +264,23 @@ class Server:
         self._handle(GatewayLinkOpened(number, os.urandom(32), peer_address(link.address)))
         try:
             while (packet := await link.receive()) is not None:
-                self._handle(GatewayPacketReceived(number, walk(packet), len(packet)))
+                frames, size = walk(packet), len(packet)
+                while len(frames) > TURN_FRAMES:
+                    self._handle(GatewayPacketReceived(number, frames[:TURN_FRAMES], size))
+                    frames, size = frames[TURN_FRAMES:], 0
+                    await asyncio.sleep(0)  # others get their turn in between
+                self._handle(GatewayPacketReceived(number, frames, size))
                 # Asking gRPC for the next packet takes longer than passing this one on; who sends too fast waits.
                 await asyncio.sleep(self._pauses.pop(number, 0))
+                while (full := self._full.pop(number, None)) is not None and full.waits_for(number):
+                    self._full[number] = full
+                    await full.written()
         except RemoteProtocolError as error:
             log.warning("closed a link that broke the protocol: %s", error)
         finally:
             del self._ports[number]
             self._pauses.pop(number, None)
+            self._full.pop(number, None)
             self._handle(GatewayLinkClosed(number, "closed"))
             await port.drop()
 
@@ -278,8 +292,12 @@ class Server:
         for effect in router.handle(event, asyncio.get_running_loop().time()):
             if isinstance(effect, Send):
                 port = ports.get(effect.link)
-                if port is not None and not port.send(effect.frame):
+                if port is None:
+                    continue
+                if not port.send(effect.frame, effect.source):
                     _hang_up_on_slow_reader(port)
+                elif effect.source and port.waits_for(effect.source):
+                    self._full[effect.source] = port
             elif isinstance(effect, Close):
                 port = ports.get(effect.link)
                 if port is not None:
@@ -310,6 +328,9 @@ class Server:
                 self._handle(event)
 
     def _set_timer(self, router: Router) -> None:
+        if self._timer is not None and router.wake_at < self._timer.when():
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None and router.wake_at < float("inf"):
             self._timer = background_loop().call_at(router.wake_at, self._wake)
 

@@ -169,8 +169,9 @@ class ComputeNode:
         ``codec="pickle"`` has the function take pickled calls besides plain ones, and answer them with
         pickles, for objects that have no form on the wire otherwise. ``pickle_from`` says whose: a list of
         names of devices or accounts, or of device ids. **Each of them can run any code on this machine as
-        you.** An account or a device id is the surer word: a device may choose its name when it joins. Nobody
-        else's pickles are loaded; the caller has to ask for it too, see ``Client``.
+        you.** Only a device id is surely one device: unless its invite fixed it, a device chooses its own name
+        when it joins, be it that of another device or of an account. Nobody else's pickles are loaded; the
+        caller has to ask for it too, see ``Client``.
 
         Returns:
             The function, unchanged.

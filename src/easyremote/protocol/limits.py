@@ -37,10 +37,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hello_seconds: float = 5.0
     packets_per_second: float = 4000.0
     frames_per_second: float = 20_000.0
-    bytes_per_second: float = 1.0 * (1 << 30)
+    bytes_per_second: float = 256.0 * (1 << 20)
     queue_bytes_per_connection: int = 64 << 20
     queue_bytes: int = 256 << 20
-    burst_seconds: float = 1.0
+    burst_seconds: float = 0.02
 
 
 DEFAULT_LIMITS = Limits()

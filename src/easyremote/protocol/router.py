@@ -145,10 +145,11 @@ RouterEvent: TypeAlias = (
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Put this frame on that link."""
+    """Put this frame on that link; ``source`` is the link it came over, 0 for the gateway's own."""
 
     link: int
     frame: Pieces
+    source: int = 0
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -308,7 +309,7 @@ class Router:
             self._say(origin.link, Undeliverable(peer=frame.peer, head=head, reason="not connected"), effects)
             return
         self.routed += 1
-        effects.append(Send(target.link, redirect(frame, origin.endpoint)))
+        effects.append(Send(target.link, redirect(frame, origin.endpoint), origin.link))
 
     def _control(self, origin: Attached, record: Record, now: float, effects: list[RouterEffect]) -> None:
         if isinstance(record, Hello):

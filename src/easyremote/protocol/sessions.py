@@ -26,6 +26,8 @@ IDLE_SECONDS = 1800.0
 UNHEARD_SECONDS = 300.0
 """A peer that has not acknowledged what it was sent, and has said nothing for this long, is gone."""
 SESSIONS_MAX = 10_000
+RESETS_MAX = 8
+"""Resets in one packet: who sends frames of sessions that nobody knows is not answered one by one."""
 
 
 class Sessions:
@@ -119,7 +121,7 @@ class Sessions:
 
     def reset(self, peer: bytes, session: int) -> None:
         """Tell a peer that this session is not known here."""
-        if len(self._resets) < 64:
+        if len(self._resets) < RESETS_MAX:
             self._resets.append((peer, write_sealed(session, 0, RESET, b"")))
 
     def find(self, peer: bytes, session: int) -> Channel | None:

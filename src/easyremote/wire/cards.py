@@ -117,6 +117,7 @@ class _Format(msgspec.Struct):
     format: int = CARD_FORMAT
 
 
+_TEXT = frozenset((str,))
 _JSON_SCALARS = frozenset((type(None), bool, int, float, str))
 
 _encoder = msgspec.msgpack.Encoder()
@@ -169,14 +170,15 @@ def decode_card(data: bytes | bytearray | memoryview) -> NodeCard:
 def _check_json(function: FunctionCard) -> None:
     """Refuse in the free parts of a card what JSON has no form for: they are shown and passed on as JSON."""
     waiting: list[Any] = [function.parameters, function.returns, function.resources]
-    while waiting:
-        found = waiting.pop()
+    for found in waiting:
         if type(found) is dict:
-            if not all(type(key) is str for key in found):
+            if not _TEXT.issuperset(map(type, found)):
                 key = next(key for key in found if type(key) is not str)
                 raise DecodeError(f"a card's JSON wants text for keys, found {brief(key)}: write it as text")
-            waiting += found.values()
+            inner: Any = found.values()
         elif type(found) is list:
-            waiting += found
-        elif type(found) not in _JSON_SCALARS:
+            inner = found
+        else:
             raise DecodeError(f"a card's JSON wants what JSON has, found {brief(found)}: write it as text")
+        if not _JSON_SCALARS.issuperset(map(type, inner)):
+            waiting += [item for item in inner if type(item) not in _JSON_SCALARS]

@@ -90,14 +90,12 @@ def _unfolded_bytes(pyarrow: Any, array: Any, place: str = "column") -> int:
         entries = _unfolded_bytes(pyarrow, array.dictionary, "object")
         return _REFERENCE * count + (entries if place == "column" else entries * count)
     if types.is_struct(kind):
+        each = _DICT + _DICT_FIELD * max(0, kind.num_fields - 5)
         fields = [array.field(index) for index in range(kind.num_fields)]
-        own = _DICT + _DICT_FIELD * max(0, kind.num_fields - 5)
-        return own * count + sum(_unfolded_bytes(pyarrow, field, "object") for field in fields)
+        return int(each * count) + sum(_unfolded_bytes(pyarrow, field, "object") for field in fields)
     if types.is_map(kind):
-        parts = _unfolded_bytes(pyarrow, array.keys, "object") + _unfolded_bytes(
-            pyarrow, array.items, "object"
-        )
-        return _LIST * count + _TUPLE * len(array.keys) + parts
+        keys, items = (_unfolded_bytes(pyarrow, part, "object") for part in (array.keys, array.items))
+        return _LIST * count + _TUPLE * len(array.keys) + keys + items
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inside = "list" if place == "column" else place
         return _LIST * count + _unfolded_bytes(pyarrow, array.values, inside)

@@ -57,6 +57,7 @@ def test_an_array_comes_back(array, turned):
         np.array(3.5),
         np.zeros((0, 3)),
         np.zeros((2, 0), "U0"),
+        np.zeros(3, [("a", "U0")])["a"],
         np.arange(24).reshape(2, 3, 4)[:, ::2, ::-1],
         np.asfortranarray(np.arange(40_000.0).reshape(200, 200)),
         np.arange(100_000, dtype=">i4"),

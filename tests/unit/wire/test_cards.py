@@ -112,3 +112,29 @@ def test_a_card_that_others_would_refuse_is_not_made():
         encode_card(node_card(name="x" * 200))
     with pytest.raises(EncodeError):
         encode_card(node_card(endpoint=b"short"))
+
+
+@pytest.mark.parametrize("field", ["parameters", "returns", "resources"])
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"a": {1: 2}}, "found 1"),
+        ({"a": [{"b": b"raw"}]}, "found b'raw'"),
+        ({"a": {(1, 2): 3}}, "a tuple"),
+        ({"a": dict.fromkeys((number, number) for number in range(1000))}, "key"),
+    ],
+    ids=["number as a key", "bytes", "list as a key", "many lists as keys"],
+)
+def test_what_json_has_no_form_for_is_refused(field, found, words):
+    plain = msgspec.msgpack.decode(encode_card(node_card()))
+    plain["functions"] = [{"name": "f", field: found}]
+    with pytest.raises(DecodeError, match=words):
+        decode_card(msgspec.msgpack.encode(plain))
+
+
+def test_a_large_card_with_any_schema_comes_back():
+    schema: dict[str, object] = {"type": "number", "enum": [number / 7 for number in range(2000)]}
+    for _ in range(30):
+        schema = {"type": "object", "properties": {"inner": schema}, "default": None, "examples": [True]}
+    card = node_card(functions=[FunctionCard(name="f", parameters=schema)])
+    assert decode_card(encode_card(card)) == card

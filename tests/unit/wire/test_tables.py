@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
+import struct
 
 import msgspec
 import pytest
@@ -194,6 +196,102 @@ KINDS = ["arrow table", "pandas frame", "polars frame"]
 def test_harmful_streams_are_refused(kind, stream, words):
     with pytest.raises(DecodeError, match=words):
         decode(as_value(kind, stream))
+
+
+def list_of(child):
+    return pa.ListArray.from_arrays(pa.array([0, len(child)], pa.int32()), child)
+
+
+WORD = pa.DictionaryArray.from_arrays(pa.array([0] * 9000, pa.int8()), pa.array(["x" * 9000]))
+VIEWS = [None, pa.py_buffer(struct.pack("<i4sii", 9000, b"xxxx", 0, 0) * 9000), pa.py_buffer(b"x" * 9000)]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        list_of(pa.nulls(10**6)),
+        list_of(pa.Array.from_buffers(pa.struct([]), 50_000, [None])),
+        list_of(
+            pa.Array.from_buffers(pa.struct([("x", pa.null())]), 50_000, [None], children=[pa.nulls(50_000)])
+        ),
+        pa.array([{"x": True}] * 50_000),
+        list_of(WORD),
+        pa.Array.from_buffers(pa.string_view(), 9000, VIEWS),
+    ],
+    ids=["nulls", "structs of nothing", "structs of nulls", "structs of bits", "dictionary", "views"],
+)
+def test_what_would_unfold_in_pandas_is_refused_there_alone(column):
+    stream = stream_of(pa.table({"a": column}))
+    with pytest.raises(DecodeError, match="unfolds too far"):
+        decode(as_value("pandas frame", stream))
+    assert decode(as_value("arrow table", stream)).num_rows == len(column)
+
+
+def test_tables_of_one_value_share_what_they_may_take():
+    one = msgspec.msgpack.Ext(
+        70, msgspec.msgpack.encode(["pandas frame", stream_of(pa.table({"a": pa.nulls(65_536)})), None])
+    )
+    assert len(decode(msgspec.msgpack.encode([one] * 3))) == 3
+    with pytest.raises(DecodeError, match="unfolds too far"):
+        decode(msgspec.msgpack.encode([one] * 30))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": [{"x": 1, "y": None, "z": "text"}] * LARGE}),
+        pd.DataFrame({"a": [{"flag": True}] * 4000}),
+        pd.DataFrame({"a": [dt.date(2020, 1, 1)] * LARGE, "b": [True, None] * (LARGE // 2)}),
+        pd.DataFrame({"a": ["x"] * LARGE, "b": pd.Categorical(["u", "v"] * (LARGE // 2))}),
+        pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": pd.array([1, 2], "int64[pyarrow]")}),
+        pd.DataFrame({"a": pd.array([True, None], "boolean"), "b": pd.array(["x", None], "string")}),
+        pd.DataFrame({"a": pd.array([1, None], "Float32"), "b": pd.to_timedelta([1, 2])}),
+        pd.DataFrame(
+            [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("b", "y")], names=["p", None])
+        ),
+        pd.DataFrame([[1, 2]], columns=pd.date_range("2020", periods=2, tz="Europe/Paris")),
+        pd.DataFrame({"a": [None] * LARGE}),
+    ],
+)
+def test_honest_frames_are_not_held_for_bombs(frame):
+    pd.testing.assert_frame_equal(there_and_back(frame), frame, check_freq=False)
+
+
+def test_batches_may_share_a_dictionary():
+    batch = pa.array(["x" * 1000]).dictionary_encode()
+    table = pa.table({"a": pa.chunked_array([batch] * 100)})
+    assert there_and_back(table).equals(table)
+
+
+def described(**said):
+    fields = {"index_columns": [], "columns": [], "column_indexes": [], **said}
+    return stream_of(pa.table({"a": [1]}).replace_schema_metadata({"pandas": json.dumps(fields)}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [
+        (
+            described(columns=[{"name": "a", "pandas_type": "int64", "numpy_type": "U100000000"}]),
+            "U100000000",
+        ),
+        (described(columns=[{"name": "a", "pandas_type": "S9", "numpy_type": "int64"}]), "S9"),
+        (described(column_indexes=[{"pandas_type": "(9,)i4", "numpy_type": "int64"}]), "dtype"),
+        (described(columns=[{"name": "a", "pandas_type": "int64"}]), "numpy_type"),
+        (described(index_columns=["a", "a"]), "index"),
+        (described(index_columns=[{"kind": "else"}]), "malformed"),
+    ],
+)
+def test_dtypes_that_pandas_does_not_write_are_refused(kind, stream, words):
+    with pytest.raises(DecodeError, match=words):
+        decode(as_value(kind, stream))
+
+
+def test_a_dtype_that_would_not_arrive_is_refused_where_it_is():
+    column = pd.Series([[1], [2]], dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+    with pytest.raises(EncodeError, match="list<item: int64>"):
+        encode(pd.DataFrame({"a": column}))
 
 
 @settings(max_examples=150, deadline=None)

@@ -295,6 +295,89 @@ def test_a_buffer_can_be_used_once_only():
         decode(body + bytes(-len(body) % 64) + big)
 
 
+def test_a_buffer_of_no_bytes_is_refused():
+    head = msgspec.msgpack.encode([None, [0]])
+    with pytest.raises(DecodeError, match="at least 1 byte"):
+        decode(b"\xc1" + bytes([len(head)]) + head + bytes(64 - 2 - len(head)))
+
+
+MANY = 1000
+
+
+def map_of(keys):
+    """A map whose keys are given encoded, each with the value nil."""
+    return b"\xde" + len(keys).to_bytes(2, "big") + b"".join(key + b"\xc0" for key in keys)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xc4\x01x"], ids=["alone", "after bytes"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda body: body,
+        lambda body: b"\x91" * 60 + body,
+        lambda body: b"\x81\xa1x" + body,
+        lambda body: msgspec.msgpack.encode(ext(2, b"\x91" + body)),
+        lambda body: b"\x92" + msgspec.msgpack.encode(ext(2, b"\x90")) + body,
+    ],
+    ids=["plain", "deep", "in a map", "in a tuple", "beside a tuple"],
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda n: msgspec.msgpack.encode([n]),
+        lambda n: msgspec.msgpack.encode(ext(2, msgspec.msgpack.encode([n]))),
+        lambda n: msgspec.msgpack.encode(ext(23, n.to_bytes(16, "big"))),
+    ],
+    ids=["list", "tuple", "uuid"],
+)
+def test_keys_that_no_encoder_writes_are_refused(key, wrap, before):
+    keys = [key(number) for number in range(MANY)]
+    with pytest.raises(DecodeError, match="keys"):
+        decode(wrap(map_of([before, *keys] if before else keys)))
+
+
+def test_large_maps_keep_every_kind_of_key():
+    texts = {"x" * length: length for length in (1, 31, 32, 255, 256, 70_000)}
+    octets = {b"x" * length: length for length in (0, 255, 256, 60_000)}
+    numbers = {number: -number for number in (0, 127, 128, -32, -33, 2**16, -(2**31), 2**64 - 1)}
+    mixed = {**texts, **octets, **numbers, None: 1, 1.5: 2, **dict.fromkeys(range(1000, 3000))}
+    for value in (mixed, [mixed, (mixed,)], {"in": [mixed, {1}]}):
+        assert there_and_back(value) == value
+        assert there_and_back([value] * 2, known=()) == [value] * 2
+
+
+def alike(count):
+    """Integers, all of one hash."""
+    return [(2**61 - 1) * number for number in range(count)]
+
+
+@pytest.mark.parametrize("make", [set, frozenset, dict.fromkeys], ids=["set", "frozenset", "map"])
+def test_members_of_one_hash_may_be_some_but_not_many(make):
+    assert there_and_back(make(alike(60))) == make(alike(60))
+    with pytest.raises(DecodeError, match="same hash"):
+        decode(encode(make([*alike(2000)])))
+
+
+def test_members_that_honestly_share_hashes_come_back():
+    grid = {(x, y, z) for x in range(-9, 9) for y in range(-9, 9) for z in range(-9, 9)}
+    powers = {2.0**power for power in range(-1074, 1024)}
+    assert there_and_back([grid, powers]) == [grid, powers]
+
+
+def test_what_was_found_is_shown_in_short():
+    huge = [0] * 100_000
+    for wrong, words in [
+        (ext(24, msgspec.msgpack.encode(["posix", huge])), "a list of 100000 items: 0, 0, 0, …"),
+        (ext(24, msgspec.msgpack.encode(["posix", b"x" * 9999])), r"\(9999 long\)"),
+        (ext(24, msgspec.msgpack.encode(["posix", ext(1, b"\x7f" * 9999)])), "an int of 79991 bits"),
+        (ext(24, msgspec.msgpack.encode(["posix", ext(9, b"\x92\x01\x02")])), "a dict of 1 items"),
+        (ext(24, msgspec.msgpack.encode(["posix", ext(24, b"\x92\xa5posix\xa1x")])), "a PosixPath"),
+    ]:
+        with pytest.raises(DecodeError, match=words) as caught:
+            decode(msgspec.msgpack.encode(wrong))
+        assert len(str(caught.value)) < 300
+
+
 @settings(max_examples=400)
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_decode_error(body):
