@@ -138,9 +138,8 @@ class Admission:
             joined=now,
         )
         credential = b"" if self.keys.may_issue(shown.roles) else hello.membership
+        self._store.claim(shown.name, device)
         self._store.put(record, credential)
-        if "node" in shown.roles:
-            self._store.claim(shown.name, device)
         return record
 
     def _name(self, hello: Hello, record: DeviceRecord, taken: Collection[str]) -> str:
@@ -153,14 +152,15 @@ class Admission:
             wanted = hello.name
         if not wanted.endswith("*"):
             _check_name(wanted)
+            if wanted not in record.names and self._store.is_account(wanted, record.account):
+                raise NameTakenError(f"an account of this network is called {wanted!r}: choose another name")
             self._store.claim(wanted, record.device)
             return wanted
         base, number = wanted[:-1], 1
         _check_name(base)
         while True:
             name = base if number == 1 else f"{base}-{number}"
-            holder = self._store.holder(name)
-            if (holder is None or holder == record.device) and name not in taken:
+            if self._store.is_free(name, record.device, record.account) and name not in taken:
                 self._store.claim(name, record.device)
                 return name
             number += 1
@@ -278,6 +278,7 @@ class Admission:
             self._store.redeem(request.invite, record, now)
         else:
             self._store.put(record)
+        self._store.claim(record.name, record.device)
         if record.status == "pending":
             return EnrollReply(
                 code="pending",
@@ -314,16 +315,11 @@ class Admission:
         if row.role not in ROLES:
             raise MembershipError(f"a device joins as node or client, not as {row.role!r}")
         roles = set(ROLES[row.role]) | set(known.roles if known is not None else ())
-        name = row.name or request.name.rstrip("*") or f"device-{device_text(request.device)[:8]}"
-        _check_name(name)
+        name = self._free_name(row, request)
         if known is not None and known.account:
             account = row.account or known.account
         else:
             account = row.account or device_text(request.device)[:16]
-        if row.name:
-            holder = self._store.holder(name)
-            if holder is not None and holder != request.device:
-                raise NameTakenError(f"the name {name!r} of this invite belongs to another device by now")
         return DeviceRecord(
             device=request.device,
             name=name,
@@ -333,6 +329,21 @@ class Admission:
             status="active" if self.keys.may_issue(tuple(roles)) else "pending",
             joined=now,
         )
+
+    def _free_name(self, row: InviteRow, request: EnrollRequest) -> str:
+        """What a new device is called: as its invite says, or as it wishes unless others go by that.
+
+        Rules name devices and accounts alike, so no device may call itself what an account is called.
+        """
+        wanted = row.name or request.name.rstrip("*") or f"device-{device_text(request.device)[:8]}"
+        _check_name(wanted)
+        name, number = wanted, 1
+        while not self._store.is_free(name, request.device, row.account):
+            if row.name:
+                raise NameTakenError(f"the name {name!r} of this invite belongs to somebody else by now")
+            number += 1
+            name = f"{wanted}-{number}"
+        return name
 
     # ---- what operators ask
 
@@ -378,6 +389,10 @@ class Admission:
             raise InviteError(f"an invite has 1 to {USES_MAX:,} uses, and expires in the future")
         if wanted.name:
             _check_name(wanted.name)
+        if wanted.account and self._store.names_another(wanted.account):
+            raise InviteError(
+                f"a device goes by {wanted.account!r}: rules could not tell it from an account of that name"
+            )
         self._store.add_invite(
             wanted.key,
             InviteRow(
@@ -410,6 +425,8 @@ class Admission:
         if record is None:
             raise MembershipError("no device of this id is known: easynet devices lists them")
         _check_name(name)
+        if self._store.is_account(name, record.account):
+            raise NameTakenError(f"an account of this network is called {name!r}: choose another name")
         before = old or record.name
         if before != record.name and before not in record.names:
             raise MembershipError(f"device {device_text(device)[:8]}… has no node called {before!r}")
@@ -453,6 +470,7 @@ class Admission:
         """The gateway's own machine belongs to its network; a membership for those who share its home."""
         known = self._store.device(record.device)
         if known is None:
+            self._store.claim(record.name, record.device)
             self._store.put(record)
             known = record
         if known.status != "active" or not self.keys.may_issue(tuple(known.roles)):

@@ -60,7 +60,7 @@ IGNORED = frozenset(
 """Options of version 2.0.2 that mean nothing here; they are taken, warned about and ignored."""
 
 
-TURN_FRAMES = 64
+TURN_FRAMES = 16
 """Frames of one packet that are passed on before others have their turn."""
 
 

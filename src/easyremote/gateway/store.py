@@ -157,6 +157,28 @@ class Store:
                 )
             database.execute("insert into name values (?, ?)", (name, device))
 
+    def is_free(self, name: str, device: bytes, account: str) -> bool:
+        """Whether a device of this account may be called so: no other device is, and no other account."""
+        holder = self.holder(name)
+        return (holder is None or holder == device) and not self.is_account(name, account)
+
+    def is_account(self, name: str, own: str) -> bool:
+        """Whether another account than the own one is called so."""
+        row = self._database.execute(
+            "select 1 from device where account = ?1 and account <> ?2 "
+            "union select 1 from invite where account = ?1 and account <> ?2",
+            (name, own),
+        ).fetchone()
+        return row is not None
+
+    def names_another(self, account: str) -> bool:
+        """Whether a device of another account goes by what this account is called."""
+        row = self._database.execute(
+            "select 1 from name join device using (device) where name.name = ? and device.account <> ?",
+            (account, account),
+        ).fetchone()
+        return row is not None
+
     def holder(self, name: str) -> bytes | None:
         """Whose the name is."""
         row = self._database.execute("select device from name where name = ?", (name,)).fetchone()

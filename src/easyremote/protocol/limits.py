@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     functions_per_card: int = 1000
     enrollments_per_minute: int = 30
     hello_seconds: float = 5.0
-    packets_per_second: float = 4000.0
+    packets_per_second: float = 2000.0
     frames_per_second: float = 20_000.0
     bytes_per_second: float = 256.0 * (1 << 20)
     queue_bytes_per_connection: int = 64 << 20

@@ -46,6 +46,8 @@ from easyremote.wire.messages import (
 )
 from easyremote.wire.messages import Control as Record
 
+RETURNED_MAX = 8
+"""How many frames of one turn are told to have found nobody."""
 HEAD_BYTES = 48
 """How much of a frame that could not be handed over goes back with the news."""
 
@@ -226,6 +228,7 @@ class Router:
         self.wake_at = float("inf")
         self.routed = 0
         self.undeliverable = 0
+        self._returned = 0
 
     def handle(self, event: RouterEvent, now: float) -> list[RouterEffect]:
         """Take one event; return what must be done about it."""
@@ -288,6 +291,7 @@ class Router:
     def _packet(
         self, origin: Attached, frames: list[Carry | Control], now: float, effects: list[RouterEffect]
     ) -> None:
+        self._returned = 0
         try:
             for frame in frames:
                 if isinstance(frame, Carry):
@@ -305,6 +309,9 @@ class Router:
         target = self.table.by_endpoint.get(frame.peer)
         if target is None:
             self.undeliverable += 1
+            self._returned += 1
+            if self._returned > RETURNED_MAX:
+                return  # who floods nobody hears of a few of these; devices resend what matters
             head = bytes(frame.body[:HEAD_BYTES])
             self._say(origin.link, Undeliverable(peer=frame.peer, head=head, reason="not connected"), effects)
             return

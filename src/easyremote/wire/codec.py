@@ -201,19 +201,22 @@ def check_keys(data: memoryview) -> None:
             inner = _decode_list(part)
         else:
             continue
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH + 2:  # arguments are two containers more
             raise DecodeError(f"a value is nested more than {MAX_DEPTH} levels deep")
         waiting.extend((memoryview(raw), depth + 1) for raw in inner if len(raw) > SMALL_BYTES)
 
 
 def _values_of_map(part: memoryview) -> Iterable[msgspec.Raw]:
     """The values of a large map, still encoded, once its keys are known to be plain."""
+    header = _LARGE_MAPS[part[0]]
+    count = int.from_bytes(part[1:header], "big")
     try:
-        return _decode_map(part).values()
+        found = _decode_map(part)
+        if len(found) == count:  # else a key came twice, and with it a value that is not in here
+            return found.values()
     except msgspec.ValidationError:
         pass  # keys of bytes, or worse: msgspec cannot take both bytes and text
-    header = _LARGE_MAPS[part[0]]
-    both = _as_list(part, header, int.from_bytes(part[1:header], "big"))
+    both = _as_list(part, header, count)
     for key in both[::2]:
         if memoryview(key)[0] not in _KEY_HEADS:
             raise DecodeError(

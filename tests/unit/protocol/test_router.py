@@ -503,7 +503,9 @@ def test_who_is_welcome_may_take_its_time() -> None:
 
 
 def test_who_sends_faster_than_it_may_is_read_more_slowly_and_nothing_is_lost() -> None:
-    limits = Limits(packets_per_second=10.0, frames_per_second=1000.0, bytes_per_second=10_000.0)
+    limits = Limits(
+        packets_per_second=10.0, frames_per_second=1000.0, bytes_per_second=10_000.0, burst_seconds=1.0
+    )
     board = Switchboard(limits)
     link, _ = board.joins(FakeNode("lab"))
     board.now = 10.0
@@ -520,7 +522,7 @@ def test_who_sends_faster_than_it_may_is_read_more_slowly_and_nothing_is_lost() 
 
 
 def test_each_connection_has_a_pace_of_its_own() -> None:
-    board = Switchboard(Limits(packets_per_second=1.0))
+    board = Switchboard(Limits(packets_per_second=1.0, burst_seconds=1.0))
     fast, _ = board.joins(FakeNode("fast"))
     slow, _ = board.joins(FakeNode("slow"))
     for _ in range(5):

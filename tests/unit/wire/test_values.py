@@ -316,10 +316,11 @@ def map_of(keys):
         lambda body: body,
         lambda body: b"\x91" * 60 + body,
         lambda body: b"\x81\xa1x" + body,
+        lambda body: b"\xde\x00\x02\xa1x" + body + b"\xa1x\xc4\x00",
         lambda body: msgspec.msgpack.encode(ext(2, b"\x91" + body)),
         lambda body: b"\x92" + msgspec.msgpack.encode(ext(2, b"\x90")) + body,
     ],
-    ids=["plain", "deep", "in a map", "in a tuple", "beside a tuple"],
+    ids=["plain", "deep", "in a map", "in a map, and replaced", "in a tuple", "beside a tuple"],
 )
 @pytest.mark.parametrize(
     "key",
@@ -344,6 +345,14 @@ def test_large_maps_keep_every_kind_of_key():
     for value in (mixed, [mixed, (mixed,)], {"in": [mixed, {1}]}):
         assert there_and_back(value) == value
         assert there_and_back([value] * 2, known=()) == [value] * 2
+
+
+def test_arguments_may_be_nested_as_deep_as_values():
+    deep: object = [b"", {str(number): number / 7 for number in range(500)}]
+    for _ in range(98):
+        deep = [deep]
+    args, _ = decode_arguments(encode_arguments((deep,), {}))
+    assert args == [deep]
 
 
 def alike(count):
