@@ -17,8 +17,11 @@ from easyremote.links.certificates import look_at
 from easyremote.links.loop import run_in_background
 from easyremote.links.relay import connect
 from easyremote.protocol.attachment import hello_transcript
+from easyremote.trust.grant import Terms, issue_grant
 from easyremote.trust.identity import Identity
 from easyremote.trust.invite import read_invite, write_invite
+from easyremote.trust.keyring import Keyring
+from easyremote.trust.wallet import Wallet
 from easyremote.wire.frame import Control, Pieces, carry, control, join, walk
 from easyremote.wire.messages import Challenge, Hello, Rejected, Watch, decode, encode
 
@@ -214,6 +217,65 @@ def test_an_invite_may_be_for_some_functions_only(clubs: Clubs) -> None:
 
 
 # ---- names
+
+
+@pytest.mark.parametrize("wanted", ["friends", "alice", "owner", "ID"])
+def test_nobody_takes_a_name_that_rules_could_mean_somebody_else_by(clubs: Clubs, wanted: str) -> None:
+    """Rules list devices and accounts by name: a device may not call itself what another, or an account, is called."""
+    club = clubs()
+    alice = club.member("alice", account="friends")
+    allowed = alice.id if wanted == "ID" else wanted
+    node = club.member("box", "node").node("lab")
+    node.register(lambda: "secret", name="secret", allow=[allowed])
+    node.serve(blocking=False)
+    assert node.wait_for_connection(10)
+    mallory = club.stranger("mallory")
+    if wanted == "ID":
+        with pytest.raises(InviteError, match="device id"):
+            mallory.join(club.invite("client"), allowed)
+        return
+    said = mallory.join(club.invite("client"), allowed)
+    assert f"this device is {allowed} in" not in said
+    client = mallory.client()
+    until(lambda: client.list_nodes())
+    with pytest.raises(PermissionError):
+        client.execute("secret")
+    rival = club.member("rival", "node").node(allowed)
+    rival.serve(blocking=False)
+    with pytest.raises(NameTakenError):
+        rival.wait_for_connection(10)
+
+
+def test_a_device_that_joins_again_keeps_its_name(clubs: Clubs) -> None:
+    club = clubs()
+    carol = club.member("carol")
+    carol.easynet("network", "forget", carol.address)
+    assert "this device is carol in" in carol.join(club.invite("client"), "caroline")
+
+
+def test_the_gateways_own_device_is_not_put_out(clubs: Clubs) -> None:
+    club = clubs()
+    (own,) = club.operator.devices()
+    with pytest.raises(MembershipError, match="the gateway's own device"):
+        club.operator.revoke(own.device)
+
+
+def test_more_grants_than_a_session_shows_do_not_break_calls(clubs: Clubs) -> None:
+    club = clubs()
+    box = club.member("box", "node")
+    node = box.node("lab")
+    node.register(lambda: 1, name="one")
+    node.serve(blocking=False)
+    assert node.wait_for_connection(10)
+    carol = club.member("carol")
+    wallet, keyring = Wallet(Keyring(carol.home)), Keyring(box.home)
+    (kept,) = Wallet(keyring).networks()
+    for number in range(40):
+        terms = Terms(functions=("one",), devices=(carol.device,), expires=time.time() + 60 + number)
+        wallet.keep_grant(issue_grant(keyring.identity(bytes(32)), kept.credential, terms, os.urandom(16)))
+    client = carol.client()
+    until(lambda: client.list_nodes())
+    assert client.execute("one") == 1
 
 
 def test_a_name_belongs_to_the_device_that_had_it_first_until_it_is_revoked(clubs: Clubs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -43,18 +44,30 @@ class Estate:
 
 
 @pytest.fixture
-def estate(tmp_path: Path, own_network) -> tuple[Estate, Club]:
-    return _begin(tmp_path, own_network)
+def estates(
+    tmp_path: Path, own_network: Callable[..., Network]
+) -> Iterator[Callable[..., tuple[Estate, Club]]]:
+    """Makes networks whose root is elsewhere: ``estates(*roles the gateway may admit)``."""
+    clubs: list[Club] = []
+
+    def make(*admit: str) -> tuple[Estate, Club]:
+        estate = Estate(tmp_path, *admit)
+        network = own_network(port=estate.port, talk=True)
+        met = estate.owner.easynet("join", estate.introduction)
+        assert met.wait() == 0, met
+        club = Club(network, tmp_path)
+        club._operator = estate.owner.operator()
+        clubs.append(club)
+        return estate, club
+
+    yield make
+    for club in clubs:
+        club.close()
 
 
-def _begin(tmp_path: Path, own_network, *admit: str) -> tuple[Estate, Club]:
-    estate = Estate(tmp_path, *admit)
-    network: Network = own_network(port=estate.port, talk=True)
-    met = estate.owner.easynet("join", estate.introduction)
-    assert met.wait() == 0, met
-    club = Club(network, tmp_path)
-    club._operator = estate.owner.operator()
-    return estate, club
+@pytest.fixture
+def estate(estates: Callable[..., tuple[Estate, Club]]) -> tuple[Estate, Club]:
+    return estates()
 
 
 def test_the_owner_is_operator_and_the_gateway_admits_clients_and_nodes(estate: tuple[Estate, Club]) -> None:
@@ -108,9 +121,9 @@ def issue_membership_unchecked(issuer: Identity, charter: bytes) -> bytes:
 
 
 def test_a_gateway_that_may_admit_clients_only_makes_nodes_wait_for_the_root(
-    tmp_path: Path, own_network
+    estates: Callable[..., tuple[Estate, Club]],
 ) -> None:
-    at, club = _begin(tmp_path, own_network, "client")
+    at, club = estates("client")
     lab = club.stranger("lab")
     assert "waits to be approved" in lab.join(club.invite("node"), "lab")
     approved = at.owner.easynet("approve", "lab")

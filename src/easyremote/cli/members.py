@@ -98,7 +98,8 @@ def join_with(line: str, settings: Settings, out: Output, *, name: str | None) -
         )
         return
     out.line(f"this device is {kept.name} in the network at {where}")
-    out.line(f"Serve functions: easynet node FILE.py --gateway {where}")
+    if "node" in read_membership(kept.credential, identity.device, kept.root, 0.0).roles:
+        out.line(f"Serve functions: easynet node FILE.py --gateway {where}")
     out.line(f"Call them:       easynet functions --gateway {where}")
 
 

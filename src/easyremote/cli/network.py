@@ -22,6 +22,7 @@ from easyremote.gateway.authority import (
 )
 from easyremote.gateway.certificate import own_certificate
 from easyremote.gateway.office import OWNER, reachable
+from easyremote.links.address import check_address
 from easyremote.trust.charter import network_text
 from easyremote.trust.identity import device_text
 from easyremote.trust.invite import Invite, write_invite
@@ -110,7 +111,8 @@ def install_charter(
         root=keys.root,
         fingerprint=fingerprint(certificate.der),
         gateway=keyring.identity(os.urandom(32)).device,
-        addresses=addresses or [f"{one}:{settings.port}" for one in reachable(settings.host, "")],
+        addresses=[check_address(one) for one in addresses]
+        or [f"{one}:{settings.port}" for one in reachable(settings.host)][:8],
         seed=b"",
     )
     out.line(write_invite(introduction))

@@ -23,7 +23,7 @@ from easyremote.gateway.authority import Delegation, NetworkKeys
 from easyremote.gateway.store import InviteRow, Store
 from easyremote.protocol.limits import Attempts, Limits
 from easyremote.trust.authority import Authority
-from easyremote.trust.identity import device_text, verify
+from easyremote.trust.identity import device_text, looks_like_device, verify
 from easyremote.trust.invite import enroll_transcript
 from easyremote.trust.membership import MEMBERSHIP_SECONDS, Membership
 from easyremote.wire.messages import EnrollReply, EnrollRequest, Hello
@@ -115,8 +115,9 @@ class Admission:
                 f"this device joined as {' and '.join(roles)}, and now wants to be a {hello.role}. "
                 f"An operator can invite it again: easynet invite --role {hello.role}"
             )
-        name = self._name(hello, record, taken)
-        return self._entry(record, name, hello.membership, now)
+        if not self.keys.may_issue(roles):
+            return self._entry_by_root(record, hello, now)
+        return self._entry(record, self._name(hello, record, taken), hello.membership, now)
 
     def _take_shown(self, hello: Hello, device: bytes, address: str, now: float) -> DeviceRecord:
         """A device this gateway has not met: a membership that the network's root vouches for will do."""
@@ -167,8 +168,6 @@ class Admission:
 
     def _entry(self, record: DeviceRecord, name: str, shown: bytes, now: float) -> Entry:
         roles = tuple(record.roles)
-        if not self.keys.may_issue(roles):
-            return self._entry_by_root(record, name, shown, now)
         half = self._membership_seconds / 2
         kept = self._shown(shown, record, name, now)
         if kept is not None and kept.expires - now > half:
@@ -176,19 +175,20 @@ class Admission:
         credential, expires = self._issue(record, name, now)
         return Entry(name, roles, credential, max(expires - now - half, 0.0))
 
-    def _entry_by_root(self, record: DeviceRecord, name: str, shown: bytes, now: float) -> Entry:
+    def _entry_by_root(self, record: DeviceRecord, hello: Hello, now: float) -> Entry:
         """The roles are more than this gateway may give: the root must have given them, with the name."""
-        for credential in (shown, self._store.credential(record.device)):
+        for credential in (hello.membership, self._store.credential(record.device)):
             try:
                 membership = self._authority.check(credential, record.device, now)
             except MembershipError:
                 continue
-            if "node" in membership.roles and membership.name != name and name in record.names:
+            if hello.role == "node" and not hello.name.endswith("*") and hello.name != membership.name:
                 raise NameTakenError(
                     f"the network's root knows this device as {membership.name!r}, and this gateway cannot sign for "
                     f"another name: node_id={membership.name!r}"
                 )
-            fresh = b"" if credential == shown else credential
+            self._store.claim(membership.name, record.device)
+            fresh = b"" if credential == hello.membership else credential
             return Entry(membership.name, membership.roles, fresh, float("inf"))
         raise MembershipError(
             "this gateway's charter does not let it sign this device's membership. Whoever keeps the network's root "
@@ -236,6 +236,8 @@ class Admission:
         record = self._store.device(device)
         if record is None or record.status != "active":
             raise MembershipError("this device is no longer in good standing")
+        if not self.keys.may_issue(tuple(record.roles)):
+            return Entry(name, tuple(record.roles), b"", float("inf"))  # the root's to renew
         self._issued.pop((device, name), None)
         return self._entry(record, name, b"", self._clock())
 
@@ -335,6 +337,9 @@ class Admission:
 
         Rules name devices and accounts alike, so no device may call itself what an account is called.
         """
+        known = self._store.device(request.device)
+        if known is not None and not row.name:
+            return known.name
         wanted = row.name or request.name.rstrip("*") or f"device-{device_text(request.device)[:8]}"
         _check_name(wanted)
         name, number = wanted, 1
@@ -367,6 +372,10 @@ class Admission:
             case ApproveDevice(device=device, credential=credential):
                 self._approve(device, credential)
             case RevokeDevice(device=device):
+                if device == self._gateway:
+                    raise MembershipError(
+                        "this is the gateway's own device: without it nobody could let it in again"
+                    )
                 self._store.revoke_device(device)
                 self._issued = {key: one for key, one in self._issued.items() if key[0] != device}
                 self.revocations_changed = True
@@ -485,6 +494,10 @@ _NEEDED = (
 
 
 def _check_name(name: str) -> None:
+    if looks_like_device(name):
+        raise RemoteProtocolError(
+            f"a name is not what a device id looks like, as {name!r} is: rules go by either"
+        )
     if not name or len(name) > NAME_MAX or not name.isprintable() or set(name) & set(" */\\'\""):
         raise RemoteProtocolError(
             f"a name is 1 to {NAME_MAX} printable characters without blanks, quotes, slashes or '*', not {name!r}"

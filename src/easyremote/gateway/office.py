@@ -98,7 +98,7 @@ class Office:
             for known in dict.fromkeys((address, f"127.0.0.1:{port}", f"localhost:{port}")):
                 wallet.settle(kept, known)
         if not self._addresses:
-            self._addresses = [f"{one}:{port}" for one in reachable(host, address)]
+            self._addresses = [f"{one}:{port}" for one in reachable(host)]
 
     def _keep_own_membership(self) -> None:
         """The gateway's own user is the network's first operator, without an invite."""
@@ -202,10 +202,10 @@ def _machine() -> str:
     return kept or "gateway"
 
 
-def reachable(host: str, address: str) -> list[str]:
+def reachable(host: str) -> list[str]:
     """Where devices elsewhere may find this machine: its own addresses, those of this machine alone last."""
     if host and host not in ("::", "0.0.0.0"):
-        return [address.rpartition(":")[0]]
+        return [f"[{host}]" if ":" in host else host]
     found = [
         one.address
         for several in psutil.net_if_addrs().values()

@@ -15,6 +15,7 @@ import msgspec
 
 from easyremote.errors import InviteError, MembershipError, NameTakenError
 from easyremote.trust.revocation import Revocations
+from easyremote.wire.limits import REVOCATIONS_MAX
 from easyremote.wire.operations import DeviceRecord
 
 NAMES_PER_DEVICE = 1024
@@ -294,7 +295,8 @@ class Store:
     def revocations(self) -> Revocations:
         """The list as it is now."""
         found: dict[str, list[bytes]] = {"device": [], "grant": [], "issuer": []}
-        for kind, identifier in self._database.execute("select kind, id from revoked order by kind, id"):
+        newest = "select kind, id from revoked order by rowid desc limit ?"
+        for kind, identifier in self._database.execute(newest, (REVOCATIONS_MAX,)):
             found[kind].append(bytes(identifier))
         row = self._database.execute("select value from counter where name = 'revocations'").fetchone()
         return Revocations(

@@ -35,7 +35,7 @@ def known_gateway(home: Path | None) -> str | None:
     """The gateway of the one network this home has joined; None if there is none, or a gateway of its own."""
     try:
         keyring = Keyring(home)
-        if (keyring.home / "network").exists():
+        if (keyring.home / "network" / "charter").exists():
             return None
         networks = [kept for kept in Wallet(keyring).networks() if kept.addresses]
     except TrustError:

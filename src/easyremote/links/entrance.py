@@ -7,10 +7,12 @@ that is open to all. A gateway that is known is reached only under the certifica
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import time
 from collections.abc import Callable
 
-from easyremote.errors import EasyRemoteError, InviteError, LinkError, MembershipError
+from easyremote.errors import CertificateError, EasyRemoteError, InviteError, LinkError, MembershipError
 from easyremote.links.certificates import changed_certificate, fingerprint_text, look_at
 from easyremote.links.link import Link
 from easyremote.links.relay import connect, enroll, unreachable
@@ -60,7 +62,15 @@ class Entrance:
         kept = await self._kept(timeout_seconds)
         link = await connect(self.address, kept.certificate, timeout_seconds=timeout_seconds)
         self._root = kept.root
-        joined(Joined(kept.root, kept.gateway, kept.credential, kept.revocations, self._wallet.grants()))
+        joined(
+            Joined(
+                kept.root,
+                kept.gateway,
+                kept.credential,
+                kept.revocations,
+                self._wallet.grants(kept.root, time.time()),
+            )
+        )
         return link
 
     def keep_credential(self, credential: bytes) -> None:
@@ -114,6 +124,9 @@ class Entrance:
                 )
         else:
             shown = b""  # a public authority vouches for it
+        known = self._wallet.of(invite.root)
+        if known is not None and known.certificate and known.certificate != shown:
+            raise changed_certificate(self.address, known.certificate, shown)
         reply = await self._enroll(shown, invite.gateway, timeout_seconds, invite)
         if not reply.code and (reply.root, reply.gateway) != (invite.root, invite.gateway):
             raise InviteError(f"the gateway at {self.address} serves another network than this invite's")
@@ -121,6 +134,9 @@ class Entrance:
 
     async def _ask_to_enter(self, shown: bytes, timeout_seconds: float) -> Kept:
         """Nothing is known of this gateway: it may be one that is open to all."""
+        with contextlib.suppress(CertificateError, LinkError):
+            await look_at(self.address, timeout_seconds=timeout_seconds, vouched=True)
+            shown = b""  # a public authority vouches for it, and will for its next certificate
         reply = await self._enroll(shown, b"", timeout_seconds, None)
         if reply.code == "gateway":  # open to all: its id goes into what is signed
             reply = await self._enroll(shown, reply.gateway, timeout_seconds, None)
@@ -134,7 +150,7 @@ class Entrance:
             "joined the open network %s at %s, whose key was not known before; its certificate from now on: %s",
             kept.network,
             self.address,
-            fingerprint_text(shown),
+            fingerprint_text(shown) if shown else "any that a public authority vouches for",
         )
         return kept
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # its fork handlers can hang a forked child
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is told in errors of our own
 
 import grpc
 import grpc.aio

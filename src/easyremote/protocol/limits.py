@@ -10,6 +10,8 @@ from collections.abc import Sized
 
 import msgspec
 
+from easyremote.errors import UsageError
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings, with their defaults.
@@ -41,6 +43,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_bytes_per_connection: int = 64 << 20
     queue_bytes: int = 256 << 20
     burst_seconds: float = 0.02
+
+    def __post_init__(self) -> None:
+        """A limit of nothing would let nobody in."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value > 0:
+                raise UsageError(f"the limit {name} is a number above 0, not {value!r}")
 
 
 DEFAULT_LIMITS = Limits()

@@ -5,11 +5,13 @@ Before a device has joined it believes nobody and can show nothing: no card coun
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from easyremote.errors import MembershipError, RevocationError
 from easyremote.trust.authority import Authority
 from easyremote.trust.membership import Membership
+from easyremote.wire.limits import GRANTS_MAX
 
 
 class Standing:
@@ -40,7 +42,8 @@ class Standing:
         self.gateway = gateway
         self.grants = tuple(grants)
         if revocations:
-            self.take_revocations(revocations)
+            with contextlib.suppress(RevocationError):  # a broken copy: the gateway sends the list again
+                self.authority.take_revocations(revocations, 0.0)  # it was in time when it was kept
         self.take_credential(credential)
         return other
 
@@ -83,4 +86,4 @@ class Standing:
     @property
     def tokens(self) -> list[bytes]:
         """What to show a node: the membership, then the grants."""
-        return [self.credential, *self.grants]
+        return [self.credential, *self.grants[:GRANTS_MAX]]

@@ -25,6 +25,7 @@ class Authority:
         self.revocations = Revocations()
         self.signed_revocations = b""
         """The list as it came, to be kept and passed on."""
+        self._list_by = b""
         self._devices: frozenset[bytes] = frozenset()
         self._grants: frozenset[bytes] = frozenset()
         self._checked: OrderedDict[tuple[bytes, bytes], Membership] = OrderedDict()
@@ -72,8 +73,8 @@ class Authority:
         fresh, issuer = read_revocations(data, self.root, now)
         if issuer in self.revocations.issuers:
             raise RevocationError("a list of revocations signed with a key that has been replaced")
-        if fresh.number <= self.revocations.number:
-            return False
-        self.revocations, self.signed_revocations = fresh, data
+        if fresh.number <= self.revocations.number and self._list_by not in fresh.issuers:
+            return False  # but where the issuer has been replaced, its successor's list counts, whatever its number
+        self.revocations, self.signed_revocations, self._list_by = fresh, data, issuer
         self._devices, self._grants = frozenset(fresh.devices), frozenset(fresh.grants)
         return True

@@ -17,6 +17,7 @@ from easyremote.errors import IdentityError, SignatureError
 DEVICE_BYTES = 32
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
+DEVICE_TEXT_CHARACTERS = 52
 
 _FIELD = 2**255 - 19
 _ORDER_8 = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -79,6 +80,11 @@ def verify(device: bytes, signature: bytes, data: bytes) -> None:
 def device_text(device: bytes) -> str:
     """A device id as people see it: base32, lower case, without padding (RFC 4648)."""
     return base64.b32encode(device).decode("ascii").rstrip("=").lower()
+
+
+def looks_like_device(text: str) -> bool:
+    """Whether a text could be taken for a device id."""
+    return len(text.strip()) == DEVICE_TEXT_CHARACTERS
 
 
 def parse_device(text: str) -> bytes:

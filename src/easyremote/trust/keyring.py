@@ -117,10 +117,13 @@ class Keyring:
         """There is no such file any more."""
         self._guarded(name, lambda path: path.unlink(missing_ok=True))
 
-    def names(self, folder: str, suffix: str) -> list[str]:
-        """The files of a folder, by name."""
+    def names(self, folder: str, suffix: str, *, newest_first: bool = False) -> list[str]:
+        """The files of a folder, by name or by age."""
         place = self.home / folder
-        return sorted(f"{folder}/{one.name}" for one in place.glob(f"*{suffix}")) if place.is_dir() else []
+        found = sorted(place.glob(f"*{suffix}")) if place.is_dir() else []
+        if newest_first:
+            found.sort(key=lambda one: one.stat().st_mtime_ns, reverse=True)
+        return [f"{folder}/{one.name}" for one in found]
 
     # ---- how
 

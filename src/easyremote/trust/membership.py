@@ -15,7 +15,7 @@ import msgspec
 
 from easyremote.errors import MembershipError, TrustError
 from easyremote.trust.charter import CHARTER_BYTES_MAX, Charter, network_text, read_charter
-from easyremote.trust.identity import Identity, device_text
+from easyremote.trust.identity import Identity, device_text, looks_like_device
 from easyremote.trust.tokens import build, moment, open_token, query
 from easyremote.wire.limits import TOKEN_BYTES_MAX
 
@@ -132,12 +132,22 @@ def read_membership(credential: bytes, device: bytes, root: bytes, now: float) -
         raise MembershipError(
             f"a membership of device {device_text(membership.device)[:8]}…, shown by device {device_text(device)[:8]}…"
         )
+    if looks_like_device(membership.name) or looks_like_device(membership.account):
+        raise MembershipError("a membership whose name or account could be taken for a device id")
     if membership.expires <= now:
         raise MembershipError(f"the membership of {membership.name!r} has expired")
     beyond = [role for role in membership.roles if role not in charter.roles]
     if beyond:
         raise MembershipError(f"its issuer was not allowed to make {membership.name!r} a {beyond[0]}")
     return membership
+
+
+def network_of(credential: bytes) -> bytes:
+    """The network a credential is of, unchecked; empty if it is none."""
+    try:
+        return read_charter(_decoder.decode(credential).charter).root if credential else b""
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MembershipError):
+        return b""
 
 
 def _read_token(token: bytes, charter: Charter) -> Membership:
@@ -161,7 +171,7 @@ def _read_token(token: bytes, charter: Charter) -> Membership:
             roles=tuple(sorted(msgspec.convert(found["role"], list[str]))),
             account=msgspec.convert(account, str),
             functions=tuple(sorted(msgspec.convert(found["functions"], list[str]))),
-            expires=float(expires.timestamp()),
+            expires=min(float(expires.timestamp()), charter.expires),
             issuer=charter.issuer,
             network=charter.root,
             open=charter.open,

@@ -65,4 +65,6 @@ def read_revocations(data: bytes, root: bytes, now: float) -> tuple[Revocations,
         raise RevocationError("a list of revocations is not signed by its issuer") from None
     if charter.root != root or revocations.version != 1:
         raise RevocationError("a list of revocations of another network, or of a version not known here")
+    if charter.expires <= now:
+        raise RevocationError("a list of revocations by an issuer whose charter has expired")
     return revocations, charter.issuer

@@ -15,6 +15,8 @@ from easyremote.errors import CertificateError, GrantError
 from easyremote.trust.charter import network_text
 from easyremote.trust.grant import Grant
 from easyremote.trust.keyring import Keyring
+from easyremote.trust.membership import network_of
+from easyremote.wire.limits import GRANTS_MAX
 
 FOLDER = "networks"
 GRANTS = "grants"
@@ -108,11 +110,10 @@ class Wallet:
             self.keep(msgspec.structs.replace(kept, **changes))
 
     def forget(self, address: str) -> bool:
-        """Know this address no longer; whether it was known."""
+        """Know the network whose gateway is at this address no longer; whether it was known."""
         known = [kept for kept in self.networks() if address in kept.addresses]
         for kept in known:
-            kept.addresses.remove(address)
-            self.keep(kept)
+            self._keyring.remove(f"{FOLDER}/{kept.network}.json")
         return bool(known)
 
     def settle(self, kept: Kept, address: str) -> None:
@@ -127,10 +128,18 @@ class Wallet:
 
     # ---- grants
 
-    def grants(self) -> tuple[bytes, ...]:
-        """Grants this device was given; nodes of other networks ignore those that are not theirs."""
-        read = (self._keyring.read(name) for name in self._keyring.names(GRANTS, ".grant"))
-        return tuple(data for data in read if data)
+    def grants(self, root: bytes, now: float) -> tuple[bytes, ...]:
+        """Grants of this network that this device was given and that have not ended, the newest first."""
+        found = []
+        for name in self._keyring.names(GRANTS, ".grant", newest_first=True):
+            try:
+                grant = Grant(self._keyring.read(name) or b"")
+            except GrantError:
+                continue  # a broken file gives nothing
+            if 0.0 < grant.expires <= now or network_of(grant.credential) not in (root, b""):
+                continue
+            found.append(grant.data)
+        return tuple(found[:GRANTS_MAX])
 
     def keep_grant(self, data: bytes) -> Grant:
         """Write down a grant.
@@ -139,8 +148,6 @@ class Wallet:
             GrantError: It is none.
         """
         grant = Grant(data)
-        if not data:
-            raise GrantError("an empty grant")
         mark = hashlib.sha256(data).hexdigest()[:16]
         self._keyring.write(f"{GRANTS}/{mark}.grant", data)
         return grant
