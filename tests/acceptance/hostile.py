@@ -18,16 +18,9 @@ from easyremote import Client, ComputeNode, Server
 from easyremote.gateway.certificate import own_certificate
 from easyremote.links.loop import background_loop, run_in_background
 from easyremote.protocol.attachment import welcome_transcript
-from easyremote.protocol.router import (
-    Admit,
-    DeviceAdmitted,
-    GatewayPacketReceived,
-    Renew,
-    Router,
-    RouterEffect,
-    RouterEvent,
-    Send,
-)
+from easyremote.protocol.gateway_effects import Admit, Renew, RouterEffect, Send
+from easyremote.protocol.gateway_events import DeviceAdmitted, GatewayPacketReceived, RouterEvent
+from easyremote.protocol.router import Router
 from easyremote.testing.realm import BOTH, Realm
 from easyremote.trust.identity import Identity
 from easyremote.trust.keyring import Keyring

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 
 import pytest
 from acceptance.members import Club
-from acceptance.processes import PROGRAMS, Program, until
+from acceptance.processes import until
 
 from easyremote.errors import CallTimeoutError, NotAllowedError, RemoteError
 
@@ -60,21 +61,24 @@ def test_every_call_is_written_down_with_how_it_ended_and_without_what_it_said(c
 
 def test_timeouts_and_cancellations_are_told_apart(clubs: Clubs) -> None:
     club = clubs()
-    lab, carol = club.member("box", "node"), club.member("carol")
-    environment = {**lab.environment, "GATEWAY": club.network.address, "NODE": "lab"}
-    with Program([str(PROGRAMS / "workshop.py")], environment=environment) as program:
-        program.wait_for("^serving$")
-        client = carol.client()
-        until(lambda: client.list_nodes())
-        with pytest.raises(CallTimeoutError):
-            client.execute("nap", 30, timeout=0.2)
-        running = client.submit("nap", 30)
-        until(lambda: client.get_node_status("lab").load.running >= 1)
-        running.cancel()
-        log = lab.home / "audit" / "lab.jsonl"
-        until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2, what="both entries")
-        outcomes = sorted(json.loads(line)["outcome"] for line in log.read_text().splitlines())
-        assert outcomes == ["cancelled", "timeout"]
+    lab, over = club.member("box", "node"), threading.Event()
+    node = lab.node("lab")
+    node.register(lambda: over.wait(20), name="too_long", timeout_seconds=0.2)
+    node.register(lambda: over.wait(20), name="unwanted")
+    node.serve(blocking=False)
+    assert node.wait_for_connection(10)
+    client = club.member("carol").client()
+    until(lambda: client.list_nodes())
+    with pytest.raises(CallTimeoutError):
+        client.execute("too_long")
+    running = client.submit("unwanted")
+    until(lambda: client.get_node_status("lab").load.running >= 1)
+    running.cancel()
+    log = lab.home / "audit" / "lab.jsonl"
+    until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2, what="both entries")
+    over.set()
+    ended = {one["function"]: one["outcome"] for one in map(json.loads, log.read_text().splitlines())}
+    assert ended == {"too_long": "timeout", "unwanted": "cancelled"}
 
 
 def test_an_edited_log_is_found_out(clubs: Clubs) -> None:

@@ -73,7 +73,7 @@ def test_the_others_are_served_while_one_member_floods(clubs: Clubs, kind: str) 
     gateway = psutil.Process(club.network.gateway.pid)
     before = gateway.memory_info().rss
     flood = asyncio.run_coroutine_threadsafe(
-        flooding(link, packet, 3.0),  # type: ignore[arg-type]
+        flooding(link, packet, 1.5),  # type: ignore[arg-type]
         victim._connection.engine.loop,
     )
     times = []
@@ -82,7 +82,7 @@ def test_the_others_are_served_while_one_member_floods(clubs: Clubs, kind: str) 
         assert victim.execute("echo", "still here", timeout=10) == "still here"
         times.append(time.perf_counter() - began)
     assert flood.result() > 20, "it did flood"
-    assert len(times) > 30
+    assert len(times) > 20
     assert sorted(times)[int(len(times) * 0.99) - 1] < 1.0
     assert gateway.memory_info().rss - before < 150 << 20
 
@@ -103,7 +103,7 @@ def test_who_does_not_read_is_disconnected_and_memory_stays_bounded(clubs: Clubs
     body = os.urandom(400_000)
     packet = join([carry(endpoint, body) for endpoint in endpoints])
     sending = asyncio.run_coroutine_threadsafe(
-        flooding(link, packet, 4.0),  # type: ignore[arg-type]
+        flooding(link, packet, 2.0),  # type: ignore[arg-type]
         talker._connection.engine.loop,
     )
     grew = 0

@@ -78,11 +78,11 @@ def test_an_idempotent_call_is_run_again_on_the_other_node(with_a: Network, tmp_
 def test_calls_that_never_started_move_over_without_an_error(with_a: Network) -> None:
     """A plain stream of calls over a death: only those in the dead node's hands may fail, as lost."""
     answers: list[object] = []
-    for n, answer in enumerate(with_a.client.map("share", range(400), return_exceptions=True)):
+    for n, answer in enumerate(with_a.client.map("share", range(600), return_exceptions=True)):
         answers.append(answer)
         if n == 100:
             with_a.nodes["a"].kill()
-    assert len(answers) == 400
+    assert len(answers) == 600
     assert {type(answer) for answer in answers} <= {str, NodeLostError}
     assert answers[-50:] == ["b"] * 50
 

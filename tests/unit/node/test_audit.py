@@ -18,16 +18,9 @@ import pytest
 
 from easyremote.errors import UsageError
 from easyremote.node import audit
-from easyremote.node.audit import (
-    NO_LINE,
-    AuditFiles,
-    AuditLog,
-    Entry,
-    Report,
-    newest_entries,
-    read_audit,
-    verify,
-)
+from easyremote.node.audit import AuditLog
+from easyremote.node.audit_check import Report, newest_entries, read_audit, verify
+from easyremote.node.audit_entries import NO_LINE, AuditFiles, Entry
 
 CALL: dict[str, Any] = {
     "function": "resize",

@@ -11,10 +11,17 @@ from unit.protocol.talk import REALM, FakeNode
 
 from easyremote.protocol.attachment import hello_transcript
 from easyremote.protocol.directory import card_transcript
-from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
-from easyremote.protocol.router import (
+from easyremote.protocol.gateway_effects import (
     Admit,
     Close,
+    Operation,
+    Pause,
+    Renew,
+    Report,
+    RouterEffect,
+    Send,
+)
+from easyremote.protocol.gateway_events import (
     DeviceAdmitted,
     DeviceRefused,
     DeviceRenamed,
@@ -23,17 +30,12 @@ from easyremote.protocol.router import (
     GatewayPacketReceived,
     GatewayWoken,
     MembershipRenewed,
-    Operation,
     OperationFinished,
-    Pause,
-    Renew,
-    Report,
     RevocationsIssued,
-    Router,
-    RouterEffect,
     RouterEvent,
-    Send,
 )
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
+from easyremote.protocol.router import Router
 from easyremote.testing.realm import BOTH, Realm
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, Control, join, walk
