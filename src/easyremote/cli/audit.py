@@ -16,7 +16,8 @@ import msgspec
 
 from easyremote.cli.output import Output
 from easyremote.errors import TrustError, UsageError
-from easyremote.node.audit import AuditFiles, Entry, Report, newest_entries, read_audit, verify
+from easyremote.node.audit_check import Report, newest_entries, read_audit, verify
+from easyremote.node.audit_entries import AuditFiles, Entry
 
 __all__ = ["show_audit"]
 

@@ -66,7 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 _SETTABLE = {
     field.name: field for field in msgspec.structs.fields(Settings) if field.name not in ("home", "sources")
 }
-_VARIABLES: dict[str, tuple[str, ...]] = {name: (f"EASYREMOTE_{name.upper()}",) for name in _SETTABLE}
+_VARIABLES: dict[str, tuple[str, ...]] = {
+    name: (f"EASYREMOTE_{name.upper()}",) for name in _SETTABLE if name != "limits"
+}
 _VARIABLES["gateway"] = ("EASYREMOTE_GATEWAY", "EASYREMOTE_GATEWAY_ADDRESS")
 _YES_NO = {
     "1": True,

@@ -15,25 +15,26 @@ import msgspec
 import psutil
 
 from easyremote.errors import EasyRemoteError, MembershipError, NameTakenError
-from easyremote.gateway.admission import ROLES, Admission
+from easyremote.gateway.admission import Admission
 from easyremote.gateway.authority import NetworkKeys
 from easyremote.gateway.certificate import given_certificate, own_certificate
+from easyremote.gateway.enrollment import ROLES, Enrollment
+from easyremote.gateway.memberships import Memberships
+from easyremote.gateway.operations import Operations
 from easyremote.gateway.store import Store
 from easyremote.protocol.attachment import welcome_transcript
-from easyremote.protocol.limits import Limits
-from easyremote.protocol.presence import Attached
-from easyremote.protocol.router import (
-    Admit,
+from easyremote.protocol.gateway_effects import Admit, Operation, Renew
+from easyremote.protocol.gateway_events import (
     DeviceAdmitted,
     DeviceRefused,
     DeviceRenamed,
     MembershipRenewed,
-    Operation,
     OperationFinished,
-    Renew,
     RevocationsIssued,
     RouterEvent,
 )
+from easyremote.protocol.limits import Attempts, Limits
+from easyremote.protocol.presence import Attached
 from easyremote.trace import log
 from easyremote.trust.keyring import Keyring
 from easyremote.trust.membership import MEMBERSHIP_SECONDS
@@ -68,16 +69,17 @@ class Office:
         )
         keys = NetworkKeys.load(keyring, time.time(), network=_machine(), open_to_all=open_to_all)
         self._store = Store(keyring.home / DATABASE)
-        self._admission = Admission(
-            self._store,
-            keys,
-            gateway=self.gateway,
-            clock=time.time,
-            limits=limits,
-            describe=self._describe,
-            membership_seconds=membership_seconds,
+        store, clock = self._store, time.time
+        self._memberships = Memberships(keys, clock=clock, seconds=membership_seconds)
+        attempts = Attempts(limits.enrollments_per_minute)  # at the door and the counter together
+        self._admission = Admission(store, self._memberships, clock=clock, attempts=attempts)
+        self._enrollment = Enrollment(
+            store, self._memberships, gateway=self.gateway, clock=clock, attempts=attempts
         )
-        self.revocations, _ = self._admission.signed_revocations()
+        self._operations = Operations(
+            store, self._memberships, gateway=self.gateway, clock=clock, describe=self._describe
+        )
+        self.revocations, _ = self._operations.signed_revocations()
         self._keep_own_membership()
 
     @property
@@ -93,7 +95,7 @@ class Office:
         """The gateway can be reached from now on: processes of this home find it without a look."""
         port = address.rpartition(":")[2]
         wallet = Wallet(self._keyring)
-        kept = wallet.of(self._admission.keys.root)
+        kept = wallet.of(self._memberships.keys.root)
         if kept is not None:
             for known in dict.fromkeys((address, f"127.0.0.1:{port}", f"localhost:{port}")):
                 wallet.settle(kept, known)
@@ -102,7 +104,7 @@ class Office:
 
     def _keep_own_membership(self) -> None:
         """The gateway's own user is the network's first operator, without an invite."""
-        keys, wallet = self._admission.keys, Wallet(self._keyring)
+        keys, wallet = self._memberships.keys, Wallet(self._keyring)
         known = wallet.of(keys.root)
         credential = known.credential if known is not None else b""
         if keys.root_here:
@@ -115,7 +117,7 @@ class Office:
                 status="active",
                 joined=time.time(),
             )
-            credential = self._admission.enroll_self(record) or credential
+            credential = self._enrollment.enroll_self(record) or credential
         kept = Kept(
             root=keys.root,
             gateway=self.gateway,
@@ -157,30 +159,30 @@ class Office:
         self, ask: Operation, online: Collection[bytes], attached: Iterable[Attached]
     ) -> list[RouterEvent]:
         """Do what an operator asks, and tell everybody whom it concerns."""
-        admission = self._admission
-        keys = admission.keys
+        operations, memberships = self._operations, self._memberships
+        keys = memberships.keys
         try:
-            reply, error = admission.operate(ask.request, online), ""
+            reply, error = operations.operate(ask.request, online), ""
         except EasyRemoteError as failure:
             reply, error = b"", str(failure)
         events: list[RouterEvent] = []
-        if admission.keys is not keys:  # before anybody hears that the old ones no longer count
+        if memberships.keys is not keys:  # before anybody hears that the old ones no longer count
             self._keep_own_membership()
             events += [
                 self.renew(Renew(one.link, one.endpoint[:32], one.shown_name, one.role)) for one in attached
             ]
-        if admission.revocations_changed:
-            admission.revocations_changed = False
-            self.revocations, devices = admission.signed_revocations()
-            Wallet(self._keyring).remember(admission.keys.root, revocations=self.revocations)
+        if operations.revocations_changed:
+            operations.revocations_changed = False
+            self.revocations, devices = operations.signed_revocations()
+            Wallet(self._keyring).remember(memberships.keys.root, revocations=self.revocations)
             events.append(RevocationsIssued(self.revocations, devices))
-        events += [DeviceRenamed(device) for device in admission.renamed]
-        admission.renamed.clear()
+        events += [DeviceRenamed(device) for device in operations.renamed]
+        operations.renamed.clear()
         return [*events, OperationFinished(ask.link, ask.number, reply, error)]
 
     def enroll(self, request: EnrollRequest, address: str) -> EnrollReply:
         """A device asks to become a member."""
-        reply = self._admission.enroll(request, address)
+        reply = self._enrollment.enroll(request, address)
         if reply.code in ("", "pending"):
             log.info("%s joined the network from %s%s", reply.name, address, reply.code and " and waits")
         elif reply.code != "gateway":

@@ -20,22 +20,16 @@ from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link, Listener
 from easyremote.links.loop import background_loop, run_in_background
 from easyremote.links.relay import listen, peer_address
-from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
-from easyremote.protocol.router import (
-    Admit,
-    Close,
+from easyremote.protocol.gateway_effects import Admit, Close, Operation, Pause, Renew, Report, Send
+from easyremote.protocol.gateway_events import (
     GatewayLinkClosed,
     GatewayLinkOpened,
     GatewayPacketReceived,
     GatewayWoken,
-    Operation,
-    Pause,
-    Renew,
-    Report,
-    Router,
     RouterEvent,
-    Send,
 )
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
+from easyremote.protocol.router import Router
 from easyremote.trace import announce, log
 from easyremote.trust.identity import device_text
 from easyremote.trust.keyring import Keyring

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 from easyremote.errors import TrustError, UsageError
-from easyremote.trust.keyring import Keyring
-from easyremote.trust.wallet import Wallet
 
 DEFAULT_PORT = 8080
 DEFAULT_GATEWAY = f"127.0.0.1:{DEFAULT_PORT}"
@@ -33,6 +31,9 @@ def default_gateway() -> str:
 
 def known_gateway(home: Path | None) -> str | None:
     """The gateway of the one network this home has joined; None if there is none, or a gateway of its own."""
+    from easyremote.trust.keyring import Keyring
+    from easyremote.trust.wallet import Wallet
+
     try:
         keyring = Keyring(home)
         if (keyring.home / "network" / "charter").exists():

@@ -8,58 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from easyremote.errors import EasyRemoteError, LinkError, UsageError
+from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.links.address import check_address, default_gateway
-from easyremote.links.driver import Driver
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.entrance import Entrance
-from easyremote.links.link import Link
 from easyremote.links.loop import background_loop, run_in_background
-from easyremote.node.executor import Executor
-from easyremote.node.facts import has_aes, machine_facts
-from easyremote.node.record import Record
-from easyremote.node.registry import Entry, Registry
-from easyremote.protocol.device import Device
-from easyremote.protocol.directory import card_transcript
-from easyremote.protocol.effects import (
-    Attached,
-    CallEnded,
-    Detached,
-    Effect,
-    Grant,
-    Notice,
-    Renewed,
-    RevocationsChanged,
-    Start,
-    Stop,
-    Turned,
-)
-from easyremote.protocol.events import CardChanged, DrainStarted, Joined, Offer, Offered, Withdrawn, Woken
+from easyremote.node.registry import Registry
+from easyremote.node.serving import Profile, Reception, Serving
 from easyremote.protocol.worker import CALLS_MAX
-from easyremote.trace import announce, emit, log, watched
-from easyremote.trust.handshake import Prekeys
-from easyremote.trust.identity import Identity
+from easyremote.trace import announce, log
 from easyremote.trust.keyring import Keyring
-from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
 from easyremote.wire.limits import NODE_MAX_VALUE_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 DRAIN_SECONDS = 10.0
-PREKEY_SECONDS = 3600.0
-WEAR_SECONDS = 10.0
-CARD_SECONDS = 2 * PREKEY_SECONDS
-"""A card is shown anew with every prekey; one that is older than this is nobody's."""
 
 IGNORED = frozenset(
     [
@@ -127,21 +97,23 @@ class ComputeNode:
                 raise TypeError(f"ComputeNode() has no option {name!r}")
             warnings.warn(f"ComputeNode({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
         self._gateway = check_address(gateway_address) if gateway_address is not None else None
-        self._wanted_name = _check_name(node_id) if node_id is not None else f"{_machine_name()}*"
-        self._capabilities = sorted(str(one) for one in node_capabilities or ())
-        self._labels = dict(labels or {})
-        self._invite, self._audit = invite, audit
-        self._max_value_bytes = max_value_bytes
-        self._threads = threads
-        self._capacity = capacity
-        self._suite = "hybrid" if post_quantum else "classic"
+        wanted_name = _check_name(node_id) if node_id is not None else f"{_machine_name()}*"
+        self._profile = Profile(
+            wanted_name=wanted_name,
+            capabilities=sorted(str(one) for one in node_capabilities or ()),
+            labels=dict(labels or {}),
+            max_value_bytes=max_value_bytes,
+            threads=threads,
+            capacity=capacity,
+            suite="hybrid" if post_quantum else "classic",
+            audit=audit,
+        )
+        self._invite = invite
         self._verbose = log_level.lower() == "debug"
         self._home = home
         self._registry = Registry()
-        self._name = self._wanted_name.rstrip("*")
-        self._running: _Running | None = None
-        self._connected = threading.Event()
-        self._decided = threading.Event()  # welcomed, turned away or stopped
+        self._reception = Reception(wanted_name.rstrip("*"))
+        self._running: Serving | None = None
         self._stopped = threading.Event()
         self._failure: EasyRemoteError | None = None
 
@@ -220,7 +192,7 @@ class ComputeNode:
     @property
     def name(self) -> str:
         """The node's name; if none was given, what the gateway made of the machine's."""
-        return self._name
+        return self._reception.name
 
     node_id = name
 
@@ -232,7 +204,7 @@ class ComputeNode:
     @property
     def is_connected(self) -> bool:
         """Whether the gateway has welcomed the node and the link stands."""
-        return self._connected.is_set()
+        return self._reception.connected.is_set()
 
     def serve(self, blocking: bool = True) -> threading.Thread | None:
         """Connect and serve, and reconnect whenever the link breaks.
@@ -275,16 +247,16 @@ class ComputeNode:
             )
         running, self._running = self._running, None
         if running is not None:
-            log.info("node %s is stopping; %d calls are running", self._name, running.open_calls)
+            log.info("node %s is stopping; %d calls are running", self._reception.name, running.open_calls)
             try:
                 run_in_background(running.close(drain_seconds))
             except KeyboardInterrupt:  # Ctrl-C again: what runs is not waited for
                 run_in_background(running.close(0.0))
-            self._connected.clear()
-            log.info("node %s stopped", self._name)
+            self._reception.connected.clear()
+            log.info("node %s stopped", self._reception.name)
         self._stopped.set()
-        self._decided.set()  # for those who wait now
-        self._decided.clear()
+        self._reception.decided.set()  # for those who wait now
+        self._reception.decided.clear()
 
     def wait_for_connection(self, timeout: float | None = None) -> bool:
         """Wait until the gateway has welcomed the node; False if it has not within the time, or was stopped.
@@ -293,10 +265,10 @@ class ComputeNode:
             NameTakenError: Another device has the node's name.
         """
         if self._failure is None:
-            self._decided.wait(timeout)
+            self._reception.decided.wait(timeout)
         if self._failure is not None:
             raise self._failure
-        return self._connected.is_set()
+        return self._reception.connected.is_set()
 
     def __enter__(self) -> ComputeNode:
         """Serve in the background."""
@@ -312,226 +284,43 @@ class ComputeNode:
 
     def _start(self) -> None:
         if self._running is not None:
-            raise UsageError(f"node {self._name!r} is already serving")
+            raise UsageError(f"node {self._reception.name!r} is already serving")
         self._failure = None
-        self._decided.clear()
+        self._reception.decided.clear()
         address = self._address()
         keyring = Keyring(self._home)
         identity = keyring.identity(os.urandom(32))
         entrance = Entrance(
-            address, identity, keyring, invite=self._invite, name=self._wanted_name.rstrip("*"), role="node"
+            address,
+            identity,
+            keyring,
+            invite=self._invite,
+            name=self._profile.wanted_name.rstrip("*"),
+            role="node",
         )
 
         async def start() -> None:
-            _Running(self, identity, entrance, keyring.home)
+            serving = Serving(
+                self._profile,
+                self._registry,
+                self._reception,
+                identity=identity,
+                entrance=entrance,
+                home=keyring.home,
+                turned_away=self._turned_away,
+            )
+            self._running = serving  # before it looks: what is registered from now on is told to it
+            serving.start()
 
         run_in_background(start())
 
-
-class _Running:
-    """A node while it serves; everything here happens on the background loop."""
-
-    def __init__(self, node: ComputeNode, identity: Identity, entrance: Entrance, home: Path) -> None:
-        self._node = node
-        self._identity = identity
-        self._entrance = entrance
-        self._address = entrance.address
-        self._home = home
-        self._record: Record | None = None
-        self._credential = b""
-        self._loop = asyncio.get_running_loop()
-        self._endpoint = identity.device + os.urandom(8)
-        self._card_number = 0
-        self._told_unreachable = False
-        self._draining = False
-        self._ending: asyncio.Task[None] | None = None
-        self._prekeys = Prekeys(suite=node._suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
-        self._device = Device(
-            identity,
-            self._endpoint,
-            name=node._wanted_name,
-            role="node",
-            entropy=os.urandom,
-            dice=random.random,
-            prekeys=self._prekeys,
-            max_value_bytes=node._max_value_bytes,
-            capacity=node._capacity,
-            clock=time.time,
-        )
-        self._driver = Driver(self._device, self._connect, self._perform)
-        self._executor = Executor(node._registry, self._driver.post, loop=self._loop, threads=node._threads)
-        self._facts = machine_facts()
-        self._rotate_prekey()
-        self._replace_worn_prekey()
-        node._running = self  # before looking: what is registered from now on is told to us
-        for entry in node._registry.entries():
-            self._driver.post(_offered(entry))
-        self._driver.start()
-
-    def call(self, function: Callable[..., None], *args: Any) -> None:
-        """Do something on the loop, from any thread."""
-        self._loop.call_soon_threadsafe(function, *args)
-
-    @property
-    def open_calls(self) -> int:
-        """Calls that run or wait."""
-        return len(self._device.worker) if self._device.worker is not None else 0
-
-    def refresh(self, name: str) -> None:
-        """Serve a function as it is registered now, or no longer: changes may come out of order."""
-        entry = self._node._registry.get(name)
-        self._driver.post(_offered(entry) if entry is not None else Withdrawn(name))
-        self._show_card()
-
-    async def close(self, drain_seconds: float) -> None:
-        """Drain, leave, stop."""
-        self._rotation.cancel()
-        self._wear_check.cancel()
-        self._draining = True
-        self._driver.post(DrainStarted())
-        if self._driver.connected:
-            self._show_card()
-        deadline = self._loop.time() + drain_seconds
-        while self.open_calls and self._driver.connected and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        await self._executor.close()
-        if self._driver.connected:
-            await self._driver.flush(1.0)
-            self._driver.let_go()
-            self._device.attachment.leave()
-            self._driver.post(Woken())  # so that it is sent
-            await self._driver.flush(0.2)
-        await self._driver.close()
-        if self._record is not None:
-            await asyncio.to_thread(self._record.close)
-
-    # ---- what the machine asks for
-
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Start):
-            if watched():
-                emit("call started", effect.call_id, effect.function)
-            if effect.spends and self._record is not None:
-                self._record.pay_then(effect, self._executor.start, self._driver.post)
-            else:
-                self._executor.start(effect)
-        elif isinstance(effect, CallEnded):
-            if self._record is not None:
-                self._record.ended(effect)
-        elif isinstance(effect, Stop):
-            if self._record is not None:
-                self._record.abandon(effect.key)
-            self._executor.stop(effect.key, effect.reason)
-        elif isinstance(effect, Grant):
-            self._executor.grant(effect.key, effect.size)
-        elif isinstance(effect, Renewed):
-            self._credential = effect.credential
-            if self._node._connected.is_set():
-                self._show_card()
-        elif isinstance(effect, RevocationsChanged):
-            self._entrance.keep_revocations(effect.revocations)
-        elif isinstance(effect, Attached):
-            self._attached(effect.name)
-        elif isinstance(effect, Detached):
-            self._node._connected.clear()
-            self._node._decided.clear()
-            if not self._draining:
-                log.warning("node %s lost its gateway: %s; reconnecting", self._node._name, effect.reason)
-        elif isinstance(effect, Turned):
-            self._turned(effect.error)
-        elif isinstance(effect, Notice) and watched():
-            emit(effect.name, f"{effect.call:016x}" if effect.call else "", effect.detail)
-
-    def _attached(self, name: str) -> None:
-        node = self._node
-        node._name = name
-        if self._record is None:
-            self._open_record(name)
-        if node._wanted_name.endswith("*"):
-            self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
-        self._show_card()
-        node._connected.set()
-        node._decided.set()
-        many = len(node._registry.entries())
-        log.info(
-            "node %s serves %d function%s through %s", name, many, "" if many == 1 else "s", self._address
-        )
-
-    def _open_record(self, name: str) -> None:
-        """The name is known: from now on it is written down who calls, and what grants have paid for."""
-        self._record = Record(self._home, name, audit=self._node._audit)
-        worker = self._device.worker
-        if worker is not None:
-            worker.guard.recall(self._record.used())
-
-    def _turned(self, error: EasyRemoteError) -> None:
-        """The gateway will not have us: trying again would not help."""
-        node = self._node
-        log.error("node %s was turned away: %s", node._name, error)
-        node._failure = error
-        node._running = None
-        node._connected.clear()
-        self._ending = self._loop.create_task(self.close(0.0))
-        node._stopped.set()
-        node._decided.set()
-
-    async def _connect(self) -> Link:
-        try:
-            link = await self._entrance.connect(CONNECT_TIMEOUT_SECONDS, self._joined)
-        except LinkError as error:
-            if not self._told_unreachable:
-                self._told_unreachable = True
-                log.warning("%s; still trying", error)
-            raise
-        self._told_unreachable = False
-        return link
-
-    def _joined(self, joined: Joined) -> None:
-        self._credential = joined.credential
-        self._driver.post(joined)
-
-    # ---- the card
-
-    def _rotate_prekey(self) -> None:
-        """A fresh prekey: what was sealed to one before the last can be opened by nobody any more."""
-        self._prekeys.rotate(os.urandom)
-        self._rotation = self._loop.call_later(PREKEY_SECONDS, self._rotate_prekey)
-        if self._node._connected.is_set():
-            self._show_card()
-
-    def _replace_worn_prekey(self) -> None:
-        """A prekey remembers the handshakes sealed to it; when they are many, the next is due early."""
-        self._wear_check = self._loop.call_later(WEAR_SECONDS, self._replace_worn_prekey)
-        if self._prekeys.worn:
-            self._rotation.cancel()
-            self._rotate_prekey()
-
-    def _show_card(self) -> None:
-        node = self._node
-        self._card_number += 1
-        prekey = self._prekeys.current
-        card = encode_card(
-            NodeCard(
-                endpoint=self._endpoint,
-                name=node._name,
-                number=self._card_number,
-                prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
-                membership=self._credential,
-                expires_seconds=time.time() + CARD_SECONDS,
-                functions=node._registry.cards(),
-                facts=self._facts,
-                labels=node._labels,
-                capabilities=node._capabilities,
-                max_value_bytes=node._max_value_bytes,
-                capacity=node._capacity,
-                draining=self._draining,
-            )
-        )
-        self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
-
-
-def _offered(entry: Entry) -> Offered:
-    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule))
+    def _turned_away(self, error: EasyRemoteError) -> None:
+        """The gateway will not have us; called on the background loop."""
+        self._failure = error
+        self._running = None
+        self._reception.connected.clear()
+        self._stopped.set()
+        self._reception.decided.set()
 
 
 def _on_background_loop() -> bool:

@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         packets_per_second: Packets read from one connection.
         frames_per_second: Frames read from one connection.
         bytes_per_second: Bytes read from one connection.
+        shared_packets_per_second: The same while others send as well; a node has as much for each client that does.
+        shared_bytes_per_second: The same in bytes.
         queue_bytes_per_connection: What may wait for one device that does not read; over it, it is disconnected.
         queue_bytes: What may wait for all; over it, the device for which most waits is disconnected.
         burst_seconds: How much of a second's worth may come at once.
@@ -37,9 +39,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     functions_per_card: int = 1000
     enrollments_per_minute: int = 30
     hello_seconds: float = 5.0
-    packets_per_second: float = 2000.0
+    packets_per_second: float = 4000.0
     frames_per_second: float = 20_000.0
-    bytes_per_second: float = 256.0 * (1 << 20)
+    bytes_per_second: float = 1024.0 * (1 << 20)
+    shared_packets_per_second: float = 1000.0
+    shared_bytes_per_second: float = 128.0 * (1 << 20)
     queue_bytes_per_connection: int = 64 << 20
     queue_bytes: int = 256 << 20
     burst_seconds: float = 0.02
@@ -53,6 +57,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 DEFAULT_LIMITS = Limits()
+LATELY_SECONDS = 0.1
+WASTED_WEIGHT = 10
 
 
 class Pace:
@@ -68,14 +74,54 @@ class Pace:
         self._limits = limits
         self._packets_at = self._frames_at = self._bytes_at = 0.0
 
-    def count(self, frames: Sized, size: int, now: float) -> float:
-        """Count a packet; the seconds to wait before reading the next, 0 while the pace is kept."""
+    def count(self, frames: Sized, size: int, share: int, now: float) -> float:
+        """Count a packet; the seconds to wait before reading the next, 0 while the pace is kept.
+
+        Args:
+            frames: What was in it.
+            size: Its bytes.
+            share: How many shares this connection has while others send as well; 0 while nobody else does.
+            now: The machine's time.
+        """
         limits = self._limits
-        self._packets_at = max(self._packets_at, now) + 1.0 / limits.packets_per_second
+        packets, octets = limits.packets_per_second, limits.bytes_per_second
+        if share:
+            packets = min(packets, limits.shared_packets_per_second * share)
+            octets = min(octets, limits.shared_bytes_per_second * share)
+        self._packets_at = max(self._packets_at, now) + 1.0 / packets
         self._frames_at = max(self._frames_at, now) + len(frames) / limits.frames_per_second
-        self._bytes_at = max(self._bytes_at, now) + size / limits.bytes_per_second
+        self._bytes_at = max(self._bytes_at, now) + size / octets
         ahead = max(self._packets_at, self._frames_at, self._bytes_at) - now
         return ahead - limits.burst_seconds if ahead > limits.burst_seconds else 0.0
+
+    def wasted(self, frames: int) -> None:
+        """Frames that went to nobody count again, several times: they are cheap to send and dear to answer."""
+        self._frames_at += frames * WASTED_WEIGHT / self._limits.frames_per_second
+
+
+class Traffic:
+    """Which connections have sent something lately, and how much of the gateway each may have for that."""
+
+    def __init__(self) -> None:
+        self._clients: dict[int, float] = {}
+        self._nodes: dict[int, float] = {}
+
+    def share(self, link: int, role: str, now: float) -> int:
+        """Note that a connection has sent; its shares, 0 if it has the gateway to itself.
+
+        A client alone with the nodes that answer it has, and so has a node with its one client. Otherwise a
+        client has one share, and a node one for every client that is at it.
+        """
+        mine = self._nodes if role == "node" else self._clients
+        mine.pop(link, None)
+        mine[link] = now
+        for sending in (self._clients, self._nodes):
+            while sending and now - next(iter(sending.values())) > LATELY_SECONDS:
+                del sending[next(iter(sending))]
+        clients, nodes = len(self._clients), len(self._nodes)
+        if role == "node":
+            return max(clients, 1) if clients + nodes > 2 else 0
+        return 1 if clients > 1 else 0
 
 
 class Attempts:

@@ -6,19 +6,37 @@ link it came from, so nobody can speak as another. It holds no call, no key and 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TypeAlias
-
-import msgspec
-
 from easyremote.errors import DecodeError, RemoteProtocolError, SignatureError
 from easyremote.protocol.attachment import FEATURES, VERSION, hello_transcript
 from easyremote.protocol.directory import card_transcript
-from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
+from easyremote.protocol.gateway_effects import (
+    Admit,
+    Close,
+    Operation,
+    Pause,
+    Renew,
+    Report,
+    RouterEffect,
+    Send,
+)
+from easyremote.protocol.gateway_events import (
+    DeviceAdmitted,
+    DeviceRefused,
+    DeviceRenamed,
+    GatewayLinkClosed,
+    GatewayLinkOpened,
+    GatewayPacketReceived,
+    GatewayWoken,
+    MembershipRenewed,
+    OperationFinished,
+    RevocationsIssued,
+    RouterEvent,
+)
+from easyremote.protocol.limits import DEFAULT_LIMITS, Limits, Traffic
 from easyremote.protocol.presence import Attached, PresenceTable
 from easyremote.trust.identity import verify
 from easyremote.wire.cards import decode_card
-from easyremote.wire.frame import Carry, Control, Pieces, control, redirect
+from easyremote.wire.frame import Carry, Control, control, redirect
 from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES, MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
@@ -52,163 +70,6 @@ HEAD_BYTES = 48
 """How much of a frame that could not be handed over goes back with the news."""
 
 
-class GatewayLinkOpened(msgspec.Struct, frozen=True, gc=False):
-    """A device connected from this address; ``nonce`` is 32 fresh random bytes for it to sign."""
-
-    link: int
-    nonce: bytes
-    address: str = ""
-
-
-class GatewayLinkClosed(msgspec.Struct, frozen=True, gc=False):
-    """A link is gone; ``reason`` is ``closed``, ``left`` or ``silent``."""
-
-    link: int
-    reason: str = "closed"
-
-
-class GatewayPacketReceived(msgspec.Struct, frozen=True):
-    """Frames came over a link, in this order."""
-
-    link: int
-    frames: list[Carry | Control]
-    size: int = 0
-
-
-class GatewayWoken(msgspec.Struct, frozen=True, gc=False):
-    """The time the router asked to be woken at has come."""
-
-
-class DeviceAdmitted(msgspec.Struct, frozen=True):
-    """A device that said hello is a member, and is to be known by this name.
-
-    ``membership`` is what it is to show from now on, empty if what it showed will do; it is due for the
-    next after ``renew_seconds``.
-    """
-
-    link: int
-    name: str
-    roles: tuple[str, ...]
-    membership: bytes
-    renew_seconds: float
-    signature: bytes
-
-
-class DeviceRefused(msgspec.Struct, frozen=True, gc=False):
-    """A device that said hello does not get in."""
-
-    link: int
-    code: str
-    message: str
-
-
-class MembershipRenewed(msgspec.Struct, frozen=True, gc=False):
-    """A member gets its next membership."""
-
-    link: int
-    membership: bytes
-    renew_seconds: float
-
-
-class OperationFinished(msgspec.Struct, frozen=True, gc=False):
-    """What came of what an operator asked."""
-
-    link: int
-    number: int
-    reply: bytes = b""
-    error: str = ""
-
-
-class DeviceRenamed(msgspec.Struct, frozen=True, gc=False):
-    """A device has another name now; it must connect again to be known by it."""
-
-    device: bytes
-
-
-class RevocationsIssued(msgspec.Struct, frozen=True):
-    """There is a new list of revocations: everybody is told, and these devices are out."""
-
-    revocations: bytes
-    devices: frozenset[bytes]
-
-
-RouterEvent: TypeAlias = (
-    GatewayLinkOpened
-    | GatewayLinkClosed
-    | GatewayPacketReceived
-    | GatewayWoken
-    | DeviceAdmitted
-    | DeviceRefused
-    | MembershipRenewed
-    | OperationFinished
-    | DeviceRenamed
-    | RevocationsIssued
-)
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Put this frame on that link; ``source`` is the link it came over, 0 for the gateway's own."""
-
-    link: int
-    frame: Pieces
-    source: int = 0
-
-
-class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close a link once what was sent to it is out."""
-
-    link: int
-    reason: str
-
-
-class Admit(msgspec.Struct, frozen=True):
-    """Decide whether this device, which proved its key, is a member; ``taken`` are names of nodes attached."""
-
-    link: int
-    hello: Hello
-    taken: Collection[str]
-    transcript: bytes
-
-
-class Renew(msgspec.Struct, frozen=True, gc=False):
-    """This member's membership is due for the next."""
-
-    link: int
-    device: bytes
-    name: str
-    role: str
-
-
-class Operation(msgspec.Struct, frozen=True, gc=False):
-    """An operator asks for something."""
-
-    link: int
-    number: int
-    device: bytes
-    request: bytes
-
-
-class Pause(msgspec.Struct, frozen=True, gc=False):
-    """Read nothing more from a link for so long: it sends faster than it may."""
-
-    link: int
-    seconds: float
-
-
-class Report(msgspec.Struct, frozen=True, gc=False):
-    """Tell the operator: a device joined, left or was turned away."""
-
-    name: str
-    device: bytes
-    role: str
-    event: str
-    detail: str = ""
-    address: str = ""
-
-
-RouterEffect: TypeAlias = Send | Close | Admit | Renew | Operation | Pause | Report
-
-
 class Router:
     """The whole of a gateway but its sockets."""
 
@@ -229,6 +90,7 @@ class Router:
         self.routed = 0
         self.undeliverable = 0
         self._returned = 0
+        self._traffic = Traffic()
 
     def handle(self, event: RouterEvent, now: float) -> list[RouterEffect]:
         """Take one event; return what must be done about it."""
@@ -237,7 +99,8 @@ class Router:
             attached = self.table.by_link.get(event.link)
             if attached is not None:
                 attached.heard_at = now
-                pause = attached.pace.count(event.frames, event.size, now)
+                share = self._traffic.share(event.link, attached.role, now)
+                pause = attached.pace.count(event.frames, event.size, share, now)
                 if pause > 0.0:
                     effects.append(Pause(event.link, pause))
                 self._packet(attached, event.frames, now, effects)
@@ -302,6 +165,8 @@ class Router:
                         self._control(origin, record, now, effects)
         except RemoteProtocolError as error:
             self._turn_away(origin, "protocol", str(error), effects)
+        if self._returned:
+            origin.pace.wasted(self._returned)
 
     def _route(self, origin: Attached, frame: Carry, effects: list[RouterEffect]) -> None:
         if not origin.welcomed:

@@ -25,6 +25,7 @@ from easyremote.protocol.effects import (
     Finished,
     Grant,
     Notice,
+    Renewed,
     Start,
     Stop,
     Synced,
@@ -293,6 +294,8 @@ class SimNode(Station):
             super().perform(effect)
             if isinstance(effect, Attached):
                 self._name = effect.name
+                self.show_card()
+            elif isinstance(effect, Renewed) and self.attached:
                 self.show_card()
 
     def rotate_prekey(self) -> None:

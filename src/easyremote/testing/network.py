@@ -18,18 +18,15 @@ from typing import Protocol
 import msgspec
 
 from easyremote.errors import RemoteProtocolError
-from easyremote.protocol.router import (
-    Admit,
-    Close,
+from easyremote.protocol.gateway_effects import Admit, Close, Renew, Report, Send
+from easyremote.protocol.gateway_events import (
     GatewayLinkClosed,
     GatewayLinkOpened,
     GatewayPacketReceived,
     GatewayWoken,
-    Report,
-    Router,
     RouterEvent,
-    Send,
 )
+from easyremote.protocol.router import Router
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.testing.world import Timer, World
 from easyremote.wire.frame import Carry, Pieces, join, walk
@@ -311,9 +308,16 @@ class SimGateway:
         self.ports.clear()
         self.world.after(down_seconds, self._begin)
 
+    def revoke(self, device: bytes) -> None:
+        """An operator puts a device out."""
+        self.world.note("revokes", device.hex()[:8])
+        self._handle(self.realm.revoke(device))
+
     def _begin(self) -> None:
         self.world.note("gateway begins")
-        self.router = Router(self.realm.gateway.device, lease_seconds=self._lease_seconds)
+        self.router = Router(
+            self.realm.gateway.device, lease_seconds=self._lease_seconds, revocations=self.realm.list
+        )
 
     def _handle(self, event: RouterEvent) -> None:
         router = self.router
@@ -330,6 +334,8 @@ class SimGateway:
                     port.close()
             elif isinstance(effect, Admit):
                 self._handle(self.realm.admit(effect))
+            elif isinstance(effect, Renew):
+                self._handle(self.realm.renew(effect))
             elif isinstance(effect, Report):
                 self.world.note("gateway", effect.event, effect.role, effect.name, effect.detail)
         if self._timer is None and router.wake_at < float("inf"):

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from easyremote.errors import NameTakenError
 from easyremote.protocol.attachment import welcome_transcript
 from easyremote.protocol.events import Joined
-from easyremote.protocol.router import Admit, DeviceAdmitted, DeviceRefused, RouterEvent
+from easyremote.protocol.gateway_effects import Admit, Renew
+from easyremote.protocol.gateway_events import (
+    DeviceAdmitted,
+    DeviceRefused,
+    MembershipRenewed,
+    RevocationsIssued,
+    RouterEvent,
+)
 from easyremote.trust.charter import Charter, sign_charter
 from easyremote.trust.identity import Identity
 from easyremote.trust.membership import MEMBERSHIP_SECONDS, issue_membership
@@ -46,8 +53,12 @@ class Realm:
         )
         self.charter = sign_charter(self.root, terms)
         self._names: dict[str, bytes] = {}
-        self._credentials: dict[tuple[bytes, str], bytes] = {}
+        self._credentials: dict[tuple[bytes, str], tuple[float, bytes]] = {}
         self._lists = 0
+        self.membership_seconds = 365 * 86400.0
+        self.revoked: set[bytes] = set()
+        self.list = b""
+        """The newest list of revocations, signed; empty while nothing was revoked."""
 
     def credential(
         self,
@@ -85,15 +96,33 @@ class Realm:
     def admit(self, ask: Admit) -> RouterEvent:
         """What a gateway's office would answer: anyone, but a name belongs to whoever had it first."""
         device, name = ask.hello.endpoint[:32], ask.hello.name.rstrip("*") or "client"
+        if device in self.revoked:
+            return DeviceRefused(ask.link, "revoked", "this device has been revoked")
         try:
             if ask.hello.role == "node" and self._names.setdefault(name, device) != device:
                 raise NameTakenError(f"the name {name!r} belongs to another device of this network")
         except NameTakenError as error:
             return DeviceRefused(ask.link, "name_taken", str(error))
-        credential = self._credentials.get((device, name))
-        if credential is None:
-            credential = self._credentials[device, name] = self.credential(
-                device, name, seconds=365 * 86400.0
-            )
         signature = self.gateway.sign(welcome_transcript(ask.transcript, name))
-        return DeviceAdmitted(ask.link, name, BOTH, credential, float("inf"), signature)
+        half = self.membership_seconds / 2
+        return DeviceAdmitted(ask.link, name, BOTH, self._fresh(device, name), half, signature)
+
+    def renew(self, ask: Renew) -> RouterEvent:
+        """The next membership, unless the device is out."""
+        if ask.device in self.revoked:
+            return MembershipRenewed(ask.link, b"", float("inf"))
+        return MembershipRenewed(ask.link, self._fresh(ask.device, ask.name), self.membership_seconds / 2)
+
+    def revoke(self, device: bytes) -> RouterEvent:
+        """Put a device out; what the gateway's machine is to be told."""
+        self.revoked.add(device)
+        self.list = self.revocations(*sorted(self.revoked))
+        return RevocationsIssued(self.list, frozenset(self.revoked))
+
+    def _fresh(self, device: bytes, name: str) -> bytes:
+        """A membership that has more than half of its time before it."""
+        until, credential = self._credentials.get((device, name), (0.0, b""))
+        if until - self.clock() <= self.membership_seconds / 2:
+            credential = self.credential(device, name, seconds=self.membership_seconds)
+            self._credentials[device, name] = (self.clock() + self.membership_seconds, credential)
+        return credential

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from easyremote.protocol.limits import Attempts, Limits, Pace
+from easyremote.protocol.limits import Attempts, Limits, Pace, Traffic
 
 SLOW = Limits(packets_per_second=10.0, frames_per_second=100.0, bytes_per_second=1000.0, burst_seconds=1.0)
 
@@ -14,13 +14,13 @@ def send(pace: Pace, seconds: float, *, frames: int, size: int) -> tuple[int, fl
     now, packets = 0.0, 0
     while now < seconds:
         packets += 1
-        now += pace.count([None] * frames, size, now)
+        now += pace.count([None] * frames, size, 0, now)
     return packets, now
 
 
 def test_who_keeps_the_pace_is_never_paused() -> None:
     pace = Pace(SLOW)
-    assert all(pace.count([None] * 10, 100, number / 10) == 0.0 for number in range(1000))
+    assert all(pace.count([None] * 10, 100, 0, number / 10) == 0.0 for number in range(1000))
 
 
 @pytest.mark.parametrize(
@@ -40,22 +40,22 @@ def test_who_sends_faster_is_paused_to_the_pace(frames: int, size: int, per_seco
 
 def test_a_burst_goes_through_and_what_is_over_it_waits_as_long_as_it_takes() -> None:
     pace = Pace(SLOW)
-    assert [pace.count([None], 1, 5.0) for _ in range(10)] == [0.0] * 10
-    assert pace.count([None], 1, 5.0) == pytest.approx(0.1)
-    assert pace.count([None], 1, 5.0) == pytest.approx(0.2)
+    assert [pace.count([None], 1, 0, 5.0) for _ in range(10)] == [0.0] * 10
+    assert pace.count([None], 1, 0, 5.0) == pytest.approx(0.1)
+    assert pace.count([None], 1, 0, 5.0) == pytest.approx(0.2)
 
 
 def test_one_large_packet_is_taken_and_paid_for_afterwards() -> None:
     pace = Pace(SLOW)
-    assert pace.count([None], 5000, 0.0) == pytest.approx(4.0)
-    assert pace.count([None], 1, 4.0) == pytest.approx(0.0, abs=0.01)
+    assert pace.count([None], 5000, 0, 0.0) == pytest.approx(4.0)
+    assert pace.count([None], 1, 0, 4.0) == pytest.approx(0.0, abs=0.01)
 
 
 def test_silence_is_not_saved_up_beyond_a_burst() -> None:
     pace = Pace(SLOW)
-    pace.count([None], 1, 0.0)
+    pace.count([None], 1, 0, 0.0)
     later = 1_000_000.0
-    paused = [pace.count([None], 1, later) for _ in range(12)]
+    paused = [pace.count([None], 1, 0, later) for _ in range(12)]
     assert sum(one == 0.0 for one in paused) == 10
 
 
@@ -95,3 +95,39 @@ def test_addresses_are_forgotten_so_that_many_take_no_memory() -> None:
     for number in range(10_000):
         attempts.allow(f"{number} again", 30_000.5)
     assert not attempts.allow("last", 30_001.0), "who has tried too often is not"
+
+
+# ---- sharing
+
+
+def test_a_client_and_its_node_have_the_gateway_to_themselves() -> None:
+    traffic = Traffic()
+    for number in range(10):
+        assert traffic.share(1, "client", number / 100) == 0
+        assert traffic.share(2, "node", number / 100) == 0
+
+
+def test_who_is_not_alone_shares() -> None:
+    traffic = Traffic()
+    traffic.share(1, "client", 0.0)
+    traffic.share(2, "node", 0.0)
+    assert traffic.share(3, "client", 0.01) == 1
+    assert traffic.share(1, "client", 0.02) == 1
+    assert traffic.share(2, "node", 0.02) == 2, "a node answers both"
+    assert traffic.share(4, "node", 0.03) == 2
+    assert traffic.share(1, "client", 1.0) == 0, "the others have been quiet"
+
+
+def test_a_share_slows_who_takes_much_and_not_who_takes_little() -> None:
+    limits = Limits(shared_packets_per_second=100.0, packets_per_second=10_000.0, burst_seconds=0.02)
+    greedy, modest = Pace(limits), Pace(limits)
+    pauses = [greedy.count([None], 100, 1, number / 1000) for number in range(100)]
+    assert pauses[-1] > 0.5
+    assert all(modest.count([None], 100, 1, number / 50) == 0.0 for number in range(100))
+    assert all(Pace(limits).count([None], 100, 0, number / 1000) == 0.0 for number in range(100))
+
+
+def test_frames_that_went_to_nobody_are_paid_for() -> None:
+    pace, honest = Pace(SLOW), Pace(SLOW)
+    pace.wasted(50)
+    assert pace.count([None], 1, 0, 0.0) > honest.count([None], 1, 0, 0.0)

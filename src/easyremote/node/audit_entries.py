@@ -1,0 +1,205 @@
+"""What an audit log consists of: its entries, each a line of JSON, and the files they lie in.
+
+An entry has no field for an argument or a result. A line is always made: what JSON cannot hold is tamed
+until it can. Nothing here opens, writes or changes a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "NO_LINE",
+    "AuditFiles",
+    "Entry",
+    "RawEntry",
+    "decoded_entry",
+    "entry_line",
+    "file_stem",
+    "log_name",
+    "tamed",
+]
+
+NO_LINE = "0" * 64
+"""What the very first entry holds in place of a hash."""
+
+TEXT_CHARACTERS_MAX = 512
+NAME_BYTES_MAX = 200
+INTEGER_MAX = 2**63 - 1
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call that ended, on one line of JSON.
+
+    Attributes:
+        number: From 0, without gaps.
+        time: When it ended, in seconds since 1970, UTC.
+        call: The call's id as text.
+        function: The function's name.
+        device: The caller's device id as text.
+        name: What the caller calls itself.
+        account: The caller's account, empty if it has none.
+        grant: The short id of the grant used, or empty.
+        outcome: ``ok``, ``error TypeName``, ``timeout``, ``cancelled`` or ``refused REASON``.
+        bytes_in: Bytes of the arguments.
+        bytes_out: Bytes of the results.
+        seconds: How long it took.
+        previous: SHA-256, in hexadecimal, of the line before without its newline; 64 zeros if there was none.
+    """
+
+    number: int
+    time: float
+    call: str
+    function: str
+    device: str
+    name: str
+    account: str
+    grant: str
+    outcome: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    previous: str
+
+
+RawEntry: TypeAlias = tuple[float, str, str, str, str, str, str, str, int, int, float]
+"""An entry's fields in their order, without ``number`` and ``previous``."""
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Entry)
+
+
+class AuditFiles(msgspec.Struct, frozen=True):
+    """One log on disk: the file that is or was written, and the older ones beside it.
+
+    Attributes:
+        name: The log's name.
+        active: The newest file, ``NAME.jsonl``; right after a crash it may be missing.
+    """
+
+    name: str
+    active: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are there now, the oldest first."""
+        older = [path for _, path in self.numbered()]
+        return [*older, self.active] if self.active.exists() else older
+
+    def numbered(self) -> list[tuple[int, Path]]:
+        """The older files and their numbers, the highest number and oldest file first."""
+        pattern = re.compile(re.escape(self.active.stem) + r"\.([0-9]+)\.jsonl")
+        try:
+            found = [(pattern.fullmatch(path.name), path) for path in self.active.parent.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+
+    def file(self, number: int) -> Path:
+        """Where the file of this number is; 0 is the active one."""
+        return self.beside(f".{number}.jsonl") if number else self.active
+
+    def beside(self, ending: str) -> Path:
+        """A file of this log with another ending."""
+        return self.active.with_name(self.active.stem + ending)
+
+
+def decoded_entry(line: bytes) -> Entry | None:
+    """The entry a line holds, or None: then it is no line of a log."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
+    """An entry's line, without the newline; it may fail for fields that are not ``tamed``."""
+    when, *texts, bytes_in, bytes_out, seconds = raw
+    call, function, device, name, account, grant, outcome = map(_short, texts)
+    entry = Entry(
+        number=number,
+        time=_number(when),
+        call=call,
+        function=function,
+        device=device,
+        name=name,
+        account=account,
+        grant=grant,
+        outcome=outcome,
+        bytes_in=int(bytes_in),
+        bytes_out=int(bytes_out),
+        seconds=_number(seconds),
+        previous=previous,
+    )
+    return _encode(entry)
+
+
+def _short(text: Any) -> str:
+    """Text that a caller chose must not fill the disk."""
+    shown: str = text if type(text) is str else str(text)
+    return shown if len(shown) <= TEXT_CHARACTERS_MAX else shown[: TEXT_CHARACTERS_MAX - 1] + "…"
+
+
+def _number(value: float) -> float:
+    value = float(value)
+    return value if isfinite(value) else 0.0
+
+
+def tamed(raw: tuple[Any, ...]) -> RawEntry:
+    """The same fields as far as JSON can hold them; an entry is never left out for its form."""
+    when, *texts, bytes_in, bytes_out, seconds = raw
+    call, function, device, name, account, grant, outcome = (_tamed_text(text) for text in texts)
+    return (
+        _tamed_number(when),
+        call,
+        function,
+        device,
+        name,
+        account,
+        grant,
+        outcome,
+        int(_tamed_number(bytes_in)),
+        int(_tamed_number(bytes_out)),
+        _tamed_number(seconds),
+    )
+
+
+def _tamed_text(value: Any) -> str:
+    try:
+        return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    except Exception:  # somebody else's __str__
+        return type(value).__name__
+
+
+def _tamed_number(value: Any) -> float:
+    try:
+        return min(max(_number(value), 0.0), float(INTEGER_MAX >> 10))
+    except Exception:  # no number at all, or a larger one than a float holds
+        return 0.0
+
+
+def file_stem(name: str) -> str:
+    """A file name's first part: the name, with what a path or an ending is made of as ``%2E``."""
+    safe = re.sub(
+        r"[^\w\- ]",
+        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "backslashreplace")),
+        name,
+    )
+    if len(safe.encode()) <= NAME_BYTES_MAX and safe:
+        return safe
+    return f"{safe[:32]}-{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:16]}"
+
+
+def log_name(stem: str) -> str:
+    """The log's name, from its files' stem: the other way from ``file_stem``."""
+    return re.sub(
+        r"(?:%[0-9A-F]{2})+",
+        lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"),
+        stem,
+    )

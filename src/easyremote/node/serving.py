@@ -1,0 +1,320 @@
+"""A node while it serves: what its machine asks for is done here, and its card is kept true.
+
+Everything happens on the background loop but ``call``, which comes from any thread. It never decides which
+calls are taken, which is the machine's, nor how a function runs, which is the executor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from easyremote.errors import EasyRemoteError, LinkError
+from easyremote.links.driver import Driver
+from easyremote.links.entrance import Entrance
+from easyremote.links.link import Link
+from easyremote.node.executor import Executor
+from easyremote.node.facts import has_aes, machine_facts
+from easyremote.node.record import Record
+from easyremote.node.registry import Entry, Registry
+from easyremote.protocol.device import Device
+from easyremote.protocol.directory import card_transcript
+from easyremote.protocol.effects import (
+    Attached,
+    CallEnded,
+    Detached,
+    Effect,
+    Grant,
+    Notice,
+    Renewed,
+    RevocationsChanged,
+    Start,
+    Stop,
+    Turned,
+)
+from easyremote.protocol.events import CardChanged, DrainStarted, Joined, Offer, Offered, Withdrawn, Woken
+from easyremote.trace import emit, log, watched
+from easyremote.trust.handshake import Prekeys
+from easyremote.trust.identity import Identity
+from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
+
+__all__ = ["Profile", "Reception", "Serving"]
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+PREKEY_SECONDS = 3600.0
+WEAR_SECONDS = 10.0
+CARD_SECONDS = 2 * PREKEY_SECONDS
+"""A card is shown anew with every prekey; one that is older than this is nobody's."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node was made with: what it says of itself, and the bounds it keeps.
+
+    Attributes:
+        wanted_name: The name it asks for; with ``*`` behind it, the gateway may put a number there.
+        capabilities: Words for what it can do.
+        labels: Names and values callers may ask for.
+        max_value_bytes: The largest argument it takes.
+        threads: How many plain functions may run at a time.
+        capacity: How many calls may run or wait at a time.
+        suite: How sessions are agreed on: ``hybrid`` or ``classic``.
+        audit: Whether it writes down who called what.
+    """
+
+    wanted_name: str
+    capabilities: list[str]
+    labels: dict[str, str]
+    max_value_bytes: int
+    threads: int
+    capacity: int
+    suite: str
+    audit: bool
+
+
+class Reception:
+    """How a node stands with its gateway, for any thread to see and wait for.
+
+    Attributes:
+        name: What the gateway calls the node; what it wanted to be called before.
+        connected: The gateway has welcomed it and the link stands.
+        decided: It was welcomed, turned away or stopped.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.connected = threading.Event()
+        self.decided = threading.Event()
+
+
+class Serving:
+    """A node's machine, its driver and its executor, from ``start`` to ``close``.
+
+    Args:
+        profile: What the node was made with.
+        registry: What is served.
+        reception: Where to say how the node stands.
+        identity: The device.
+        entrance: Its way to the gateway.
+        home: Where the audit log and what grants have paid for are kept.
+        turned_away: Told once if the gateway will not have the node; it is closing then.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        registry: Registry,
+        reception: Reception,
+        *,
+        identity: Identity,
+        entrance: Entrance,
+        home: Path,
+        turned_away: Callable[[EasyRemoteError], None],
+    ) -> None:
+        self._profile = profile
+        self._registry = registry
+        self._reception = reception
+        self._identity = identity
+        self._entrance = entrance
+        self._address = entrance.address
+        self._home = home
+        self._turned_away = turned_away
+        self._record: Record | None = None
+        self._credential = b""
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = identity.device + os.urandom(8)
+        self._card_number = 0
+        self._told_unreachable = False
+        self._draining = False
+        self._ending: asyncio.Task[None] | None = None
+        self._prekeys = Prekeys(suite=profile.suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
+        self._device = Device(
+            identity,
+            self._endpoint,
+            name=profile.wanted_name,
+            role="node",
+            entropy=os.urandom,
+            dice=random.random,
+            prekeys=self._prekeys,
+            max_value_bytes=profile.max_value_bytes,
+            capacity=profile.capacity,
+            clock=time.time,
+        )
+        self._driver = Driver(self._device, self._connect, self._perform)
+        self._executor = Executor(registry, self._driver.post, loop=self._loop, threads=profile.threads)
+        self._facts = machine_facts()
+        self._rotate_prekey()
+        self._replace_worn_prekey()
+
+    def start(self) -> None:
+        """Offer what is registered, and connect; whoever registers from now on calls ``refresh``."""
+        for entry in self._registry.entries():
+            self._driver.post(_offered(entry))
+        self._driver.start()
+
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Do something on the loop, from any thread."""
+        self._loop.call_soon_threadsafe(function, *args)
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that run or wait."""
+        return len(self._device.worker) if self._device.worker is not None else 0
+
+    def refresh(self, name: str) -> None:
+        """Serve a function as it is registered now, or no longer: changes may come out of order."""
+        entry = self._registry.get(name)
+        self._driver.post(_offered(entry) if entry is not None else Withdrawn(name))
+        self._show_card()
+
+    async def close(self, drain_seconds: float) -> None:
+        """Drain, leave, stop."""
+        self._rotation.cancel()
+        self._wear_check.cancel()
+        self._draining = True
+        self._driver.post(DrainStarted())
+        if self._driver.connected:
+            self._show_card()
+        deadline = self._loop.time() + drain_seconds
+        while self.open_calls and self._driver.connected and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        await self._executor.close()
+        if self._driver.connected:
+            await self._driver.flush(1.0)
+            self._driver.let_go()
+            self._device.attachment.leave()
+            self._driver.post(Woken())  # so that it is sent
+            await self._driver.flush(0.2)
+        await self._driver.close()
+        if self._record is not None:
+            await asyncio.to_thread(self._record.close)
+
+    # ---- what the machine asks for
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Start):
+            if watched():
+                emit("call started", effect.call_id, effect.function)
+            if effect.spends and self._record is not None:
+                self._record.pay_then(effect, self._executor.start, self._driver.post)
+            else:
+                self._executor.start(effect)
+        elif isinstance(effect, CallEnded):
+            if self._record is not None:
+                self._record.ended(effect)
+        elif isinstance(effect, Stop):
+            if self._record is not None:
+                self._record.abandon(effect.key)
+            self._executor.stop(effect.key, effect.reason)
+        elif isinstance(effect, Grant):
+            self._executor.grant(effect.key, effect.size)
+        elif isinstance(effect, Renewed):
+            self._credential = effect.credential
+            if self._reception.connected.is_set():
+                self._show_card()
+        elif isinstance(effect, RevocationsChanged):
+            self._entrance.keep_revocations(effect.revocations)
+        elif isinstance(effect, Attached):
+            self._attached(effect.name)
+        elif isinstance(effect, Detached):
+            self._reception.connected.clear()
+            self._reception.decided.clear()
+            if not self._draining:
+                log.warning("node %s lost its gateway: %s; reconnecting", self._reception.name, effect.reason)
+        elif isinstance(effect, Turned):
+            self._turned(effect.error)
+        elif isinstance(effect, Notice) and watched():
+            emit(effect.name, f"{effect.call:016x}" if effect.call else "", effect.detail)
+
+    def _attached(self, name: str) -> None:
+        reception = self._reception
+        reception.name = name
+        if self._record is None:
+            self._open_record(name)
+        if self._profile.wanted_name.endswith("*"):
+            self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
+        self._show_card()
+        reception.connected.set()
+        reception.decided.set()
+        many = len(self._registry.entries())
+        log.info(
+            "node %s serves %d function%s through %s", name, many, "" if many == 1 else "s", self._address
+        )
+
+    def _open_record(self, name: str) -> None:
+        """The name is known: from now on it is written down who calls, and what grants have paid for."""
+        self._record = Record(self._home, name, audit=self._profile.audit)
+        worker = self._device.worker
+        if worker is not None:
+            worker.guard.recall(self._record.used())
+
+    def _turned(self, error: EasyRemoteError) -> None:
+        """The gateway will not have us: trying again would not help."""
+        log.error("node %s was turned away: %s", self._reception.name, error)
+        self._ending = self._loop.create_task(self.close(0.0))
+        self._turned_away(error)
+
+    async def _connect(self) -> Link:
+        try:
+            link = await self._entrance.connect(CONNECT_TIMEOUT_SECONDS, self._joined)
+        except LinkError as error:
+            if not self._told_unreachable:
+                self._told_unreachable = True
+                log.warning("%s; still trying", error)
+            raise
+        self._told_unreachable = False
+        return link
+
+    def _joined(self, joined: Joined) -> None:
+        self._credential = joined.credential
+        self._driver.post(joined)
+
+    # ---- the card
+
+    def _rotate_prekey(self) -> None:
+        """A fresh prekey: what was sealed to one before the last can be opened by nobody any more."""
+        self._prekeys.rotate(os.urandom)
+        self._rotation = self._loop.call_later(PREKEY_SECONDS, self._rotate_prekey)
+        if self._reception.connected.is_set():
+            self._show_card()
+
+    def _replace_worn_prekey(self) -> None:
+        """A prekey remembers the handshakes sealed to it; when they are many, the next is due early."""
+        self._wear_check = self._loop.call_later(WEAR_SECONDS, self._replace_worn_prekey)
+        if self._prekeys.worn:
+            self._rotation.cancel()
+            self._rotate_prekey()
+
+    def _show_card(self) -> None:
+        profile = self._profile
+        self._card_number += 1
+        prekey = self._prekeys.current
+        card = encode_card(
+            NodeCard(
+                endpoint=self._endpoint,
+                name=self._reception.name,
+                number=self._card_number,
+                prekey=PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
+                membership=self._credential,
+                expires_seconds=time.time() + CARD_SECONDS,
+                functions=self._registry.cards(),
+                facts=self._facts,
+                labels=profile.labels,
+                capabilities=profile.capabilities,
+                max_value_bytes=profile.max_value_bytes,
+                capacity=profile.capacity,
+                draining=self._draining,
+            )
+        )
+        self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+
+
+def _offered(entry: Entry) -> Offered:
+    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule))
