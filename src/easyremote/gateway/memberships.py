@@ -5,6 +5,7 @@ Whoever asks for one has decided that the device is to have it; the charter boun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from easyremote.errors import MembershipError
@@ -57,7 +58,7 @@ class Memberships:
         known = self._issued.get((record.device, name))
         if known is not None and known[1] - now > self.seconds / 2:
             return known
-        expires = min(now + self.seconds, self.keys.terms.expires)
+        expires = min(math.ceil(now + self.seconds), self.keys.terms.expires)  # tokens count whole seconds
         credential = self.keys.issue(
             device=record.device,
             name=name,
