@@ -6,6 +6,7 @@ until it can. Nothing here opens, writes or changes a file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from math import isfinite
@@ -118,8 +119,29 @@ def decoded_entry(line: bytes) -> Entry | None:
         return None
 
 
+@functools.lru_cache(maxsize=1024)
+def _who_and_how(function: str, device: str, name: str, account: str, grant: str, outcome: str) -> str:
+    """The part of a line that most calls have in common with one before them."""
+    given = (function, device, name, account, grant, outcome)
+    fields = ("function", "device", "name", "account", "grant", "outcome")
+    shown = {field: _short(text) for field, text in zip(fields, given, strict=True)}
+    return _encode(shown).decode()[1:-1]
+
+
 def entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
     """An entry's line, without the newline; it may fail for fields that are not ``tamed``."""
+    when, call, function, device, name, account, grant, outcome, bytes_in, bytes_out, seconds = raw
+    if not (call.isalnum() and call.isascii() and len(call) < 64 and seconds < 1e9 and 0 <= when < 1e12):
+        return _entry_line(number, raw, previous)
+    common = _who_and_how(function, device, name, account, grant, outcome)
+    return (
+        f'{{"number":{number},"time":{when:.6f},"call":"{call}",{common},"bytes_in":{bytes_in:d},'
+        f'"bytes_out":{bytes_out:d},"seconds":{seconds:.6f},"previous":"{previous}"}}'
+    ).encode()
+
+
+def _entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
+    """The same for what is not as it usually is."""
     when, *texts, bytes_in, bytes_out, seconds = raw
     call, function, device, name, account, grant, outcome = map(_short, texts)
     entry = Entry(

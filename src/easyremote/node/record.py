@@ -58,18 +58,20 @@ class Record:
         """Write down how a call went."""
         if self._audit is not None:
             caller = call.caller
-            self._audit.append(
-                time=time.time(),
-                call=call_text(call.call),
-                function=call.function,
-                device=caller.device,
-                name=caller.name,
-                account=caller.account,
-                grant=caller.grant,
-                outcome=call.outcome,
-                bytes_in=call.bytes_in,
-                bytes_out=call.bytes_out,
-                seconds=call.seconds,
+            self._audit.put(
+                (
+                    time.time(),
+                    call_text(call.call),
+                    call.function,
+                    caller.device,
+                    caller.name,
+                    caller.account,
+                    caller.grant,
+                    call.outcome,
+                    call.bytes_in,
+                    call.bytes_out,
+                    call.seconds,
+                )
             )
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ from easyremote.protocol.presence import Attached, PresenceTable
 from easyremote.trust.identity import verify
 from easyremote.wire.cards import decode_card
 from easyremote.wire.frame import Carry, Control, control, redirect
-from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES, MAX_PACKET_BYTES
+from easyremote.wire.limits import LEASE_SECONDS, MAX_CARD_BYTES, MAX_PACKET_BYTES, MAX_SEALED_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Challenge,
@@ -171,6 +171,10 @@ class Router:
     def _route(self, origin: Attached, frame: Carry, effects: list[RouterEffect]) -> None:
         if not origin.welcomed:
             raise RemoteProtocolError("a device must say hello before it sends anything else")
+        if len(frame.body) > MAX_SEALED_BYTES:
+            raise RemoteProtocolError(
+                f"a sealed frame of {len(frame.body):,} bytes; at most {MAX_SEALED_BYTES:,} are carried"
+            )
         target = self.table.by_endpoint.get(frame.peer)
         if target is None:
             self.undeliverable += 1

@@ -23,6 +23,8 @@ ITEM_OVERHEAD_BYTES = 64
 
 MAX_PACKET_BYTES = 1 << 20
 """A packet is closed when it holds so much; a single frame may still be larger."""
+MAX_SEALED_BYTES = 1 << 20
+"""The largest sealed frame a gateway carries; devices send a bundle and one part at most, which is less."""
 MAX_CARD_BYTES = 1 << 20
 """The largest card a gateway takes."""
 FUNCTIONS_MAX = 1000

@@ -39,7 +39,7 @@ from easyremote.protocol.router import Router
 from easyremote.testing.realm import BOTH, Realm
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, Control, join, walk
-from easyremote.wire.limits import MAX_PACKET_BYTES
+from easyremote.wire.limits import MAX_PACKET_BYTES, MAX_SEALED_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Change,
@@ -247,6 +247,17 @@ def test_a_frame_goes_where_it_says_and_says_where_it_came_from() -> None:
     effects = board.says(from_link, Carry(other.endpoint, b"sealed"))
     assert sent(effects, to_link) == [Carry(one.endpoint, b"sealed")]
     assert board.router.routed == 1
+
+
+def test_a_sealed_frame_that_no_device_would_send_is_not_carried() -> None:
+    board, one, other = Switchboard(), FakeNode("one"), FakeNode("other")
+    link, _ = board.joins(one)
+    to_link, _ = board.joins(other)
+    effects = board.says(link, Carry(other.endpoint, bytes(MAX_SEALED_BYTES)))
+    assert len(sent(effects, to_link)) == 1
+    effects = board.says(link, Carry(other.endpoint, bytes(MAX_SEALED_BYTES + 1)))
+    assert sent(effects, to_link) == []
+    assert closed(effects) == [link]
 
 
 def test_a_frame_for_nobody_comes_back_by_its_first_bytes() -> None:
