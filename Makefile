@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test check demo bench proto clean
+.PHONY: setup test check demo bench flood fuzz audit proto clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,20 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/echo.py
+
+# What one member that floods the gateway costs the others.
+flood: setup
+	$(BIN)/python benchmarks/flood.py
+
+# Coverage-guided fuzzing of every decoder, a minute each; new finds are kept in tests/fuzz/corpus.
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --group trials
+	for target in $$($(BIN)/python tests/fuzz/fuzz.py list); do $(BIN)/python tests/fuzz/fuzz.py $$target --seconds 60 || exit 1; done
+
+# Known advisories about what we depend on; asks pypi.org.
+audit: setup
+	$(BIN)/python -m pip install --quiet --group trials
+	$(BIN)/python -m pip_audit --skip-editable
 
 # Generated code refuses a protobuf older than its generator's: generate with the oldest we support.
 proto:

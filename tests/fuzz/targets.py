@@ -32,15 +32,20 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from fuzz import tokens
 from msgspec.msgpack import Ext
 
 from easyremote.errors import (
     DecodeError,
     EasyRemoteError,
+    GrantError,
     HandshakeError,
     IdentityError,
+    InviteError,
+    MembershipError,
     RemoteProtocolError,
     ReplayError,
+    RevocationError,
     SealError,
     SignatureError,
 )
@@ -691,5 +696,15 @@ TARGETS: dict[str, Target] = {
         Target("bulk", open_bulk, (SealError,), bulk_seeds),
         Target("signature", check_signature, (SignatureError,), signature_seeds),
         Target("device", read_device, (IdentityError,), device_seeds),
+        Target("charter", tokens.read_any_charter, (MembershipError,), tokens.charter_seeds),
+        Target("membership", tokens.read_any_membership, (MembershipError,), tokens.membership_seeds),
+        Target("grant", tokens.use_grant, (GrantError,), tokens.grant_seeds),
+        Target("grant-line", tokens.read_grant_line, (GrantError,), tokens.grant_line_seeds),
+        Target("invite", tokens.read_invite_line, (InviteError,), tokens.invite_seeds),
+        Target("charter-line", tokens.read_charter_line, (MembershipError,), tokens.charter_line_seeds),
+        Target("revocations", tokens.read_list, (RevocationError,), tokens.list_seeds),
+        Target("operation", tokens.read_operation, (RemoteProtocolError,), tokens.operation_seeds),
+        Target("answer", tokens.read_answers, (RemoteProtocolError,), tokens.answer_seeds),
+        Target("enrollment", tokens.read_enrollment, (RemoteProtocolError,), tokens.enrollment_seeds),
     )
 }

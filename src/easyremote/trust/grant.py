@@ -22,8 +22,18 @@ from easyremote.wire.limits import TOKEN_BYTES_MAX
 
 PREFIX = "easyremote-grant:"
 BUDGET_ID_BYTES = 8
+HOLDERS_MAX = 32
 
 _BUDGET = re.compile(r'used\("([0-9a-f]{16})", \$n\), \$n < (\d{1,18})')
+_HEX, _TEXT = r"hex:[0-9a-f]{2,128}", r'"[^"\n]{0,128}"'
+_HOLDER = rf"(?:caller_device\({_HEX}\)|caller_account\({_TEXT}\))"
+_CHECKS = (
+    r'check if function\(\$f\), \$f\.matches\("[\w.*\\|()?:^$-]{1,4096}"\)'
+    rf"|check if {_HOLDER}(?: or {_HOLDER}){{0,31}}"
+    r"|check if time\(\$t\), \$t < \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    r'|check if used\("[0-9a-f]{16}", \$n\), \$n < \d{1,18}'
+)
+_CHECK, _FIRST = re.compile(_CHECKS), re.compile(rf"{_CHECKS}|grant\({_HEX}\)")
 _END = re.compile(r"time\(\$t\), \$t < (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _PATTERN = re.compile(r"[\w.*-]{1,128}")
 
@@ -77,7 +87,7 @@ class Grant:
         self.data = data
         try:
             envelope = _decoder.decode(data)
-            self._token: Any = open_token(envelope.token, envelope.granter)
+            self._token: Any = open_token(envelope.token, envelope.granter, _FIRST, _CHECK)
             if not query(self._token, "grant"):
                 raise GrantError("this token is not a grant")
             self.id = token_id(self._token)
@@ -204,6 +214,14 @@ def _checks(terms: Terms, entropy: bytes) -> tuple[str, dict[str, Any]]:
         code += "check if function($f), $f.matches({functions}); "
         values["functions"] = _regular(terms.functions)
     if terms.devices or terms.accounts:
+        if len(terms.devices) + len(terms.accounts) > HOLDERS_MAX:
+            raise GrantError(f"a grant is for at most {HOLDERS_MAX} devices and accounts: give several")
+        if any(
+            '"' in account or len(account) > 128 or not account.isprintable() for account in terms.accounts
+        ):
+            raise GrantError(
+                f"an account's name has no quotes and at most 128 characters, not {terms.accounts!r}"
+            )
         options = []
         for kind, several in (("device", terms.devices), ("account", terms.accounts)):
             for number, one in enumerate(several):

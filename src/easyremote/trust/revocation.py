@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from easyremote.errors import RevocationError, SignatureError
+from easyremote.errors import MembershipError, RevocationError, SignatureError
 from easyremote.trust.charter import CHARTER_BYTES_MAX, read_charter
 from easyremote.trust.identity import Identity, verify
 from easyremote.wire.limits import REVOCATIONS_MAX
@@ -61,8 +61,8 @@ def read_revocations(data: bytes, root: bytes, now: float) -> tuple[Revocations,
         revocations = _revocations.decode(signed.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise RevocationError("a list of revocations is malformed") from None
-    except SignatureError:
-        raise RevocationError("a list of revocations is not signed by its issuer") from None
+    except (SignatureError, MembershipError) as error:
+        raise RevocationError(f"a list of revocations is not signed as it should be: {error}") from None
     if charter.root != root or revocations.version != 1:
         raise RevocationError("a list of revocations of another network, or of a version not known here")
     if charter.expires <= now:
