@@ -10,7 +10,7 @@ from fuzz.targets import TARGETS, Target, check, corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = 250
+EXAMPLES = 120
 bounded = settings(
     max_examples=EXAMPLES,
     derandomize=True,

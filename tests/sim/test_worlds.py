@@ -1,4 +1,4 @@
-"""A thousand worlds: networks in virtual time, each from a seed, with something going wrong in most.
+"""Hundreds of worlds: networks in virtual time, each from a seed, with something going wrong in most.
 
 To see one world again: ``WORLD=17 python -m pytest tests/sim/test_worlds.py -k one_world -s``.
 """
@@ -10,7 +10,7 @@ import os
 import pytest
 from sim.playing import play, told
 
-WORLDS = 1_040
+WORLDS = 720
 BATCH = 40
 
 
