@@ -308,10 +308,10 @@ class SimGateway:
         self.ports.clear()
         self.world.after(down_seconds, self._begin)
 
-    def revoke(self, device: bytes) -> None:
-        """An operator puts a device out."""
-        self.world.note("revokes", device.hex()[:8])
-        self._handle(self.realm.revoke(device))
+    def revoke(self, device: bytes, *, keep_link: bool = False) -> None:
+        """An operator puts a device out; a gateway that keeps its link does nothing but tell the others."""
+        self.world.note("revokes", device.hex()[:8], keep_link)
+        self._handle(self.realm.revoke(device, keep_link=keep_link))
 
     def _begin(self) -> None:
         self.world.note("gateway begins")

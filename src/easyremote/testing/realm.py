@@ -113,10 +113,12 @@ class Realm:
             return MembershipRenewed(ask.link, b"", float("inf"))
         return MembershipRenewed(ask.link, self._fresh(ask.device, ask.name), self.membership_seconds / 2)
 
-    def revoke(self, device: bytes) -> RouterEvent:
-        """Put a device out; what the gateway's machine is to be told."""
-        self.revoked.add(device)
-        self.list = self.revocations(*sorted(self.revoked))
+    def revoke(self, device: bytes, *, keep_link: bool = False) -> RouterEvent:
+        """Put a device out; what the gateway's machine is to be told, which may leave its link be."""
+        out = {*self.revoked, device}
+        self.list = self.revocations(*sorted(out))
+        if not keep_link:
+            self.revoked = out
         return RevocationsIssued(self.list, frozenset(self.revoked))
 
     def _fresh(self, device: bytes, name: str) -> bytes:
