@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 import pytest
 from acceptance.members import Club
 from acceptance.processes import until
 
-from easyremote.errors import LinkError, MembershipError, NotAllowedError
+from easyremote.errors import EasyRemoteError, LinkError, MembershipError, NotAllowedError
+from easyremote.links.entrance import Entrance
+from easyremote.links.loop import run_in_background
+from easyremote.trust.keyring import Keyring
 
 Clubs = Callable[..., Club]
 
@@ -53,6 +57,22 @@ def test_nobody_joins_a_public_network_as_an_operator(clubs: Clubs) -> None:
     assert eve.client().list_nodes() == []
     with eve.operator() as asking, pytest.raises(MembershipError, match="only an operator"):
         asking.devices()
+
+
+@pytest.mark.parametrize("role", ["operator", "root", ""])
+def test_nobody_enrolls_as_more_than_a_node_or_a_client(clubs: Clubs, role: str) -> None:
+    """A program of one's own asks for more than ours would."""
+    club = clubs(open=True)
+    eve = club.stranger("eve")
+    keyring = Keyring(eve.home)
+    entrance = Entrance(
+        eve.address, keyring.identity(os.urandom(32)), keyring, invite=None, name="eve", role=role
+    )
+    with pytest.raises(EasyRemoteError):
+        run_in_background(entrance.connect(5.0, lambda joined: None))
+    assert [one.name for one in club.operator.devices() if "operator" in one.roles] == [
+        club.operator.devices()[0].name
+    ]
 
 
 def test_joining_is_slowed_down(clubs: Clubs) -> None:

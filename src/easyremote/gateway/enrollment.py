@@ -77,6 +77,10 @@ class Enrollment:
         if not request.invite:
             if not self._memberships.keys.terms.open:
                 raise MembershipError(NEEDED)
+            if request.role not in ("node", "client"):
+                raise MembershipError(
+                    f"without an invite a device joins as node or client, not as {request.role!r}"
+                )
             if not request.signature:  # it does not know yet to whom it would sign
                 return EnrollReply(code="gateway", gateway=self._gateway)
             row = InviteRow(request.role, 1, now, ["*"], "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import threading
@@ -208,6 +209,7 @@ class Server:
     def _open(self) -> None:
         if self._listener is not None:
             raise UsageError("the server is already started")
+        _raise_open_files()
         office = self._office = Office(
             Keyring(self._home),
             open_to_all=self._open_to_all,
@@ -331,6 +333,18 @@ class Server:
     def _wake(self) -> None:
         self._timer = None
         self._handle(GatewayWoken())
+
+
+def _raise_open_files() -> None:
+    """Let this process have as many connections as the system lets it."""
+    try:
+        import resource
+    except ImportError:  # not POSIX
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _hang_up_on_slow_reader(port: Port) -> None:

@@ -250,7 +250,14 @@ async def listen(
     """
     host = host or _all_interfaces()
     _check_free(host, port)
-    server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", 0)])
+    options = [
+        *_OPTIONS,
+        ("grpc.so_reuseport", 0),
+        # Who connects and asks for nothing must not keep a connection from those who do.
+        ("grpc.server_handshake_timeout_ms", 5_000),
+        ("grpc.max_connection_idle_ms", 15_000),
+    ]
+    server = grpc.aio.server(options=options)
 
     async def serve(_: Any, context: Any) -> None:
         link = _GatewayLink(context, context.peer())

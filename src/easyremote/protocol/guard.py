@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from easyremote.errors import GrantError, MembershipError
+from easyremote.errors import GrantError, MembershipError, RemoteProtocolError
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import Spent
 from easyremote.protocol.standing import Standing
-from easyremote.trust.grant import Grant
+from easyremote.trust.grant import Grant, granter_of
 from easyremote.trust.identity import device_text
 from easyremote.trust.membership import Membership
 from easyremote.trust.rules import ACCOUNT, NETWORK, Caller, Rule, refusal
 from easyremote.wire.limits import GRANTS_MAX
 
+PRESENTS_MAX = 200
+"""How often a caller may introduce itself in one session, which lasts an hour."""
 GRANT_CACHE_SECONDS = 1.0
 """How long a grant without a budget is believed before its checks are run again."""
 
@@ -35,13 +37,27 @@ class Pass(msgspec.Struct, frozen=True):
 class Introduced:
     """A caller's session, as far as the guard knows it."""
 
-    __slots__ = ("allowed", "caller", "credential", "edition", "grants", "membership", "why_not")
+    __slots__ = (
+        "allowed",
+        "caller",
+        "credential",
+        "edition",
+        "grants",
+        "membership",
+        "refused",
+        "times",
+        "unopened",
+        "why_not",
+    )
 
     def __init__(self) -> None:
         self.membership: Membership | None = None
         self.credential = b""
         self.caller = Caller()
         self.grants: list[Grant] = []
+        self.unopened: list[bytes] = []
+        self.times = 0
+        self.refused: dict[str, tuple[float, str]] = {}
         self.why_not = "it has shown no membership"
         self.edition = 0
         self.allowed: dict[str, tuple[float, Pass]] = {}
@@ -71,8 +87,16 @@ class Guard:
     # ---- what callers show
 
     def introduce(self, channel: Channel, tokens: Sequence[bytes]) -> None:
-        """A caller shows its membership and grants; they take the place of what it showed before."""
+        """A caller shows its membership and grants; they take the place of what it showed before.
+
+        Raises:
+            RemoteProtocolError: It does so again and again.
+        """
+        before: Introduced | None = channel.introduced
         fresh = channel.introduced = Introduced()
+        fresh.times = 1 if before is None else before.times + 1
+        if fresh.times > PRESENTS_MAX:
+            raise RemoteProtocolError("a caller introduces itself again and again in one session")
         device = channel.peer[:32]
         if not tokens:
             return
@@ -83,11 +107,8 @@ class Guard:
             return
         fresh.membership, fresh.credential = membership, tokens[0]
         fresh.caller = Caller(device_text(device), membership.name, membership.account, membership.roles)
-        for data in tokens[1 : GRANTS_MAX + 1]:
-            try:
-                fresh.grants.append(self._check_granter(Grant(data)))
-            except (GrantError, MembershipError) as error:
-                fresh.why_not = str(error)
+        fresh.why_not = ""
+        fresh.unopened = list(tokens[1 : GRANTS_MAX + 1])
 
     def outcasts(self, channels: Iterable[Channel]) -> list[Channel]:
         """Sessions of callers that no longer count; from now on every grant is looked at afresh."""
@@ -125,9 +146,13 @@ class Guard:
         if introduced.edition != self._edition:
             introduced.edition = self._edition
             introduced.allowed.clear()
+            introduced.refused.clear()
         known = introduced.allowed.get(function)
         if known is not None and now < known[0]:
             return known[1]
+        refused = introduced.refused.get(function)
+        if refused is not None and now < refused[0]:
+            return refused[1]
         return self._decide(introduced, introduced.membership, function, now)
 
     def spend(self, granted: Pass) -> None:
@@ -148,14 +173,31 @@ class Guard:
             if not callable(rule):
                 introduced.allowed[function] = (membership.expires, granted)
             return granted
+        if function not in self._rules:
+            return why  # nothing is served by that name, and nobody can have been given it
+        self._open_grants(introduced)
         for grant in introduced.grants:
             found = self._by_grant(grant, introduced, function, now)
             if isinstance(found, Pass):
                 return found
             why = f"{why}; its grant {grant.id.hex()[:8]}: {found}"
+        if not introduced.grants and introduced.why_not:
+            why = f"{why}; {introduced.why_not}"
         if not introduced.grants:
             why += f". Its owner, or an operator, can give a grant: easynet grant {function} --to {membership.name}"
+        if introduced.grants and not callable(rule):
+            introduced.refused[function] = (now + GRANT_CACHE_SECONDS, why)
         return why
+
+    def _open_grants(self, introduced: Introduced) -> None:
+        """Only now that one is needed, and only those of somebody who has something to give."""
+        unopened, introduced.unopened = introduced.unopened, []
+        for data in unopened:
+            try:
+                self._check_granter(*granter_of(data))
+                introduced.grants.append(Grant(data))
+            except (GrantError, MembershipError) as error:
+                introduced.why_not = str(error)  # it is worth nothing here
 
     def _by_rule(self, rule: Rule, caller: Caller, membership: Membership, function: str) -> str:
         own = self._standing.membership
@@ -171,7 +213,7 @@ class Guard:
         if authority is None or authority.grant_revoked(grant.id) or authority.revoked(grant.granter):
             return "it has been revoked"
         try:
-            self._check_granter(grant)  # who gave it may have lost what it had to give
+            self._check_granter(grant.granter, grant.credential)  # it may have lost what it had to give
         except (GrantError, MembershipError) as error:
             return str(error)
         caller = introduced.caller
@@ -192,18 +234,18 @@ class Guard:
             introduced.allowed[function] = (min(now + GRANT_CACHE_SECONDS, grant.expires), granted)
         return granted
 
-    def _check_granter(self, grant: Grant) -> Grant:
+    def _check_granter(self, device: bytes, credential: bytes) -> None:
         """Only those count who have something to give here: this device, its account's, an operator."""
         standing = self._standing
-        if grant.granter == standing.device:
-            return grant
+        if device == standing.device:
+            return
         if standing.authority is None:
             raise GrantError("this node has not joined a network yet")
         # The granter's own membership is renewed daily; what counts is that it has not been revoked.
-        granter = standing.authority.check(grant.credential, grant.granter, 0.0)
+        granter = standing.authority.check(credential, device, 0.0)
         own = standing.membership
         if "operator" in granter.roles or (own is not None and granter.account == own.account):
-            return grant
+            return
         raise GrantError(
             f"a grant by {granter.name!r}, who is neither this node's owner nor an operator of the network"
         )

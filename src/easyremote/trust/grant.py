@@ -28,7 +28,7 @@ _BUDGET = re.compile(r'used\("([0-9a-f]{16})", \$n\), \$n < (\d{1,18})')
 _HEX, _TEXT = r"hex:[0-9a-f]{2,128}", r'"[^"\n]{0,128}"'
 _HOLDER = rf"(?:caller_device\({_HEX}\)|caller_account\({_TEXT}\))"
 _CHECKS = (
-    r'check if function\(\$f\), \$f\.matches\("[\w.*\\|()?:^$-]{1,4096}"\)'
+    r'check if function\(\$f\), \$f\.matches\("\^\(\?:(?:\w|\||\\[.-]|\.\*){1,512}\)\$"\)'
     rf"|check if {_HOLDER}(?: or {_HOLDER}){{0,31}}"
     r"|check if time\(\$t\), \$t < \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     r'|check if used\("[0-9a-f]{16}", \$n\), \$n < \d{1,18}'
@@ -65,6 +65,19 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Envelope)
+
+
+def granter_of(data: bytes) -> tuple[bytes, bytes]:
+    """Who says that it gave this grant, and what it showed of its standing; nothing of it is checked.
+
+    Raises:
+        GrantError: It is malformed.
+    """
+    try:
+        envelope = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise GrantError("this is not a grant") from None
+    return envelope.granter, envelope.credential
 
 
 class Grant:

@@ -28,6 +28,7 @@ frame that is not sealed, by which a device says that it does not know a session
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 """Neither below 0 nor NaN: a peer's numbers become sizes and timers."""
+FunctionName: TypeAlias = Annotated[str, msgspec.Meta(max_length=256)]
 Token: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=2 * TOKEN_BYTES_MAX)]
 
 
@@ -40,7 +41,7 @@ class Invoke(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     """
 
     call: Count
-    function: str
+    function: FunctionName
     arguments: Raw
     body: Count = 0
     size: Count = 0

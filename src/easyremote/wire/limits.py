@@ -46,7 +46,7 @@ TOKEN_BYTES_MAX = 8 << 10
 """The largest token or credential that is read."""
 TOKEN_BLOCKS_MAX = 16
 """The most blocks a token has: its first, and one for each time it was narrowed."""
-GRANTS_MAX = 32
+GRANTS_MAX = 16
 """The most grants a caller presents to a node."""
 REVOCATIONS_MAX = 20_000
 """The most devices and tokens a list of revocations names."""

@@ -8,9 +8,10 @@ import pytest
 from msgspec import structs
 from unit.protocol.talk import channels
 
+from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import Spent
-from easyremote.protocol.guard import GRANT_CACHE_SECONDS, Guard, Pass
+from easyremote.protocol.guard import GRANT_CACHE_SECONDS, PRESENTS_MAX, Guard, Pass
 from easyremote.protocol.standing import Standing
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.trust.charter import Charter, sign_charter
@@ -389,6 +390,8 @@ def test_a_grant_may_be_for_certain_devices_or_accounts() -> None:
 
 def test_a_grant_reaches_further_than_the_membership_and_only_where_it_says() -> None:
     gate = Gate()
+    for served in ("resize", "crop", "erase"):
+        gate.guard.set_rule(served, None)
     gate.shows(gate.grant(functions=("resize",)), functions=("crop",))
     assert gate.lets_in("resize")
     assert gate.lets_in("crop")
@@ -585,3 +588,36 @@ def test_a_pass_is_cheap_the_second_time_and_the_same() -> None:
     again = gate.asks()
     assert again is not first
     assert structs.asdict(again) == structs.asdict(first)
+
+
+# ---- what costs a stranger little must cost the node little
+
+
+def test_grants_of_nobody_in_particular_are_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    gate.guard.set_rule("resize", frozenset())
+    junk = [gate.grant(PLAIN, gate.realm.credential(PLAIN.device, "plain", account="x")) for _ in range(16)]
+    monkeypatch.setattr("easyremote.protocol.guard.Grant", _not_to_be_opened)
+    gate.shows(*junk)
+    assert "neither this node's owner nor an operator" in gate.why_not()
+
+
+def _not_to_be_opened(data: bytes) -> object:
+    raise AssertionError("a grant that is worth nothing here was opened")
+
+
+def test_the_same_refusal_is_not_worked_out_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    gate.guard.set_rule("resize", frozenset())
+    gate.shows(gate.grant(functions=("other",)))
+    first = gate.why_not()
+    monkeypatch.setattr(Grant, "refusals", lambda *_, **__: pytest.fail("its checks were run again"))
+    assert gate.why_not() == first
+    assert not gate.lets_in("no such function")
+
+
+def test_who_introduces_itself_without_end_breaks_the_protocol() -> None:
+    gate = Gate()
+    with pytest.raises(RemoteProtocolError, match="again and again"):
+        for _ in range(PRESENTS_MAX + 1):
+            gate.shows()

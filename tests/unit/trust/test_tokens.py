@@ -185,6 +185,7 @@ def test_facts_in_a_later_block_convince_nobody() -> None:
         "; ".join(f"v({i})" for i in range(450))
         + "; w($a, $b, $c) <- v($a), v($b), v($c); check if w(1, 2, 3)",
         'check if function($f), $f.matches("[")',
+        'check if function($f), $f.matches("^(?:' + r"\\w" * 480 + '|.*)$")',
         "check if 1 / 0 == 1",
         "check if " + ", ".join(f"function($a{i})" for i in range(40)),
         "reject if used($a, $b)",
@@ -198,6 +199,7 @@ def test_facts_in_a_later_block_convince_nobody() -> None:
         "many options",
         "a cube",
         "no pattern",
+        "classes",
         "by zero",
         "a power",
         "reject",
