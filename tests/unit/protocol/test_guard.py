@@ -613,11 +613,11 @@ def test_the_same_refusal_is_not_worked_out_again_and_again(monkeypatch: pytest.
     first = gate.why_not()
     monkeypatch.setattr(Grant, "refusals", lambda *_, **__: pytest.fail("its checks were run again"))
     assert gate.why_not() == first
-    assert not gate.lets_in("no such function")
 
 
 def test_who_introduces_itself_without_end_breaks_the_protocol() -> None:
     gate = Gate()
+    for _ in range(PRESENTS_MAX):
+        gate.shows()
     with pytest.raises(RemoteProtocolError, match="again and again"):
-        for _ in range(PRESENTS_MAX + 1):
-            gate.shows()
+        gate.shows()
