@@ -9,7 +9,7 @@ import pytest
 from acceptance.members import Club, Member
 from acceptance.processes import PROGRAMS, Program, until
 
-from easyremote import Client
+from easyremote import Client, ComputeNode
 from easyremote.errors import (
     CallError,
     EasyRemoteError,
@@ -127,6 +127,28 @@ def test_who_is_approved_again_is_in_again(club: Club) -> None:
         until(lambda: refused(carol))
         club.operator.approve(carol.device)
         assert seen(carol.client()).execute("add", 1, 2) == 3
+
+
+def test_a_node_that_is_approved_again_knows_its_own_account(club: Club) -> None:
+    """Its disk still holds the list that put it out; the newer one brings it back, to itself as well."""
+    box, laptop = club.member("box", "node", account="ann"), club.member("laptop", account="ann")
+
+    def serve() -> ComputeNode:
+        node = box.node("lab")
+        node.register(lambda: "mine", name="mine", allow="account")
+        node.serve(blocking=False)
+        assert node.wait_for_connection(10)
+        return node
+
+    first = serve()
+    assert seen(laptop.client()).execute("mine") == "mine"
+    club.operator.revoke(box.device)
+    until(first._stopped.is_set, what="the end of the node that is out")
+    until(lambda: Wallet(Keyring(box.home)).networks()[0].revocations != b"", what="the list on its disk")
+    club.operator.approve(box.device)
+    serve()
+    client = seen(laptop.client())
+    until(lambda: client.execute("mine") == "mine", what="its account to be its own again")
 
 
 def refused(member: Member) -> bool:

@@ -111,7 +111,7 @@ class Engine:
             name="",
             role="client",
             entropy=os.urandom,
-            dice=random.random,
+            dice=random.Random().random,
             max_value_bytes=max_value_bytes,
             clock=time.time,
         )

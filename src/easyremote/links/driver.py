@@ -27,6 +27,7 @@ SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
 GRAIN_SECONDS = 0.002
 """How late a machine may be woken."""
+_dice = random.Random()  # of our own: a program may have seeded the common one, and count on it
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
@@ -106,12 +107,12 @@ class Driver:
                 link = await self._connect()
             except TrustError as error:
                 self._perform(Turned(error))
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                await asyncio.sleep(pause * _dice.uniform(0.5, 1.0))
                 pause = min(pause * 2, BACKOFF_SECONDS_MAX)
                 continue
             except LinkError as error:
                 self.last_error = error
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                await asyncio.sleep(pause * _dice.uniform(0.5, 1.0))
                 pause = min(pause * 2, BACKOFF_SECONDS_MAX)
                 continue
             self.last_error = None
@@ -123,7 +124,7 @@ class Driver:
                 if self._loop.time() - opened_at > 1.0
                 else min(pause * 2, BACKOFF_SECONDS_MAX)
             )
-            await asyncio.sleep(pause * random.uniform(0.2, 0.6))
+            await asyncio.sleep(pause * _dice.uniform(0.2, 0.6))
 
     async def _live(self, link: Link) -> None:
         """One link's life, from open to closed."""

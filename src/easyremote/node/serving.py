@@ -141,7 +141,7 @@ class Serving:
             name=profile.wanted_name,
             role="node",
             entropy=os.urandom,
-            dice=random.random,
+            dice=random.Random().random,
             prekeys=self._prekeys,
             max_value_bytes=profile.max_value_bytes,
             capacity=profile.capacity,
@@ -258,6 +258,7 @@ class Serving:
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
         log.error("node %s was turned away: %s", self._reception.name, error)
+        self._driver.let_go()  # it must not come back in while it ends
         self._ending = self._loop.create_task(self.close(0.0))
         self._turned_away(error)
 

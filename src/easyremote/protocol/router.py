@@ -274,9 +274,9 @@ class Router:
             membership=admitted.membership,
             signature=admitted.signature,
         )
-        self._say(origin.link, welcome, effects)
-        if self._revocations:
+        if self._revocations:  # first, because it may be what makes the membership in the welcome count again
             self._say(origin.link, Revoked(self._revocations), effects)
+        self._say(origin.link, welcome, effects)
         effects.append(Report(name, hello.endpoint[:32], hello.role, "joined"))
 
     def _replace_holder(self, hello: Hello, name: str, effects: list[RouterEffect]) -> None:

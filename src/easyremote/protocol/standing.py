@@ -74,9 +74,12 @@ class Standing:
     def take_revocations(self, data: bytes) -> bool:
         """Take a newer list; whether it was one. A list that is not signed as it should be is ignored."""
         try:
-            return self.authority is not None and self.authority.take_revocations(data, self.clock())
+            if self.authority is None or not self.authority.take_revocations(data, self.clock()):
+                return False
         except RevocationError:
             return False
+        self.take_credential(self.credential)  # the list may be about this device itself, either way
+        return True
 
     @property
     def list_number(self) -> int:

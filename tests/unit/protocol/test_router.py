@@ -606,7 +606,7 @@ def test_who_comes_later_is_told_what_was_revoked_before() -> None:
     board = Switchboard()
     board.does(RevocationsIssued(b"list", frozenset()))
     link, effects = board.joins(FakeNode("lab"))
-    welcome, revoked = sent(effects, link)
+    revoked, welcome = sent(effects, link)
     assert isinstance(welcome, Welcome)
     assert revoked == Revoked(b"list")
 
