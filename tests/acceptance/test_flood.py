@@ -96,7 +96,6 @@ def test_who_does_not_read_is_disconnected_and_memory_stays_bounded(clubs: Clubs
         client.connect()
         endpoints.append(client._connection.engine._device.endpoint)
         client._connection.engine._driver._link.receive = _never  # type: ignore[union-attr,method-assign]
-        client._connection.engine._device.attachment.say  # noqa: B018
     before = gateway.memory_info().rss
     talker = club.member("talker").client()
     link = link_of(talker)

@@ -16,6 +16,15 @@ from easyremote import Client, Server
 from easyremote.errors import EasyRemoteError, LinkError
 
 
+def unreachable(client: Client) -> bool:
+    """Whether the client knows that its gateway is gone; until then a call is one in flight, which waits for it."""
+    try:
+        client.list_nodes()
+    except LinkError:
+        return True
+    return False
+
+
 def test_no_gateway_is_a_clear_error_within_the_connect_timeout() -> None:
     address = f"127.0.0.1:{free_port()}"
     began = time.perf_counter()
@@ -66,6 +75,7 @@ def test_client_and_node_find_the_gateway_again_by_themselves(own_network: Calla
     with Client(own.address, connect_timeout=0.5) as client:
         assert client.execute("whoami") == "a"
         own.gateway.kill()
+        until(lambda: unreachable(client), within_seconds=5, what="a client that has noticed")
         began = time.perf_counter()
         with pytest.raises(LinkError, match=own.address) as caught:
             client.execute("whoami")
@@ -92,15 +102,7 @@ def test_the_directory_is_not_shown_as_it_was_while_the_gateway_is_gone(
     with Client(own.address, connect_timeout=0.5) as client:
         assert [record.name for record in client.list_nodes()] == ["a"]
         own.gateway.kill()
-
-        def refused() -> bool:
-            try:
-                client.list_nodes()
-            except LinkError:
-                return True
-            return False
-
-        until(refused, within_seconds=5, what="an error instead of an old list")
+        until(lambda: unreachable(client), within_seconds=5, what="an error instead of an old list")
 
 
 def test_a_call_waits_for_the_link_anew_each_time_it_is_lost(

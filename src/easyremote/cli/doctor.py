@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from easyremote.cli.exits import Exit
+from easyremote.cli.exits import Exit, exit_for
 from easyremote.cli.output import Output, printable
 from easyremote.cli.settings import Settings
-from easyremote.errors import EasyRemoteError
+from easyremote.errors import CertificateError, EasyRemoteError, InviteError, MembershipError
+from easyremote.trust.identity import device_text
+from easyremote.trust.keyring import Keyring
+from easyremote.trust.membership import Membership, read_membership, role_of
+from easyremote.trust.wallet import Wallet
 
 if TYPE_CHECKING:
     from easyremote.client.blocking import Client
@@ -33,6 +37,7 @@ __all__ = ["Finding", "examine", "run_doctor", "too_old"]
 OLDEST_PYTHON = (3, 11)
 JOIN_SECONDS = 5.0
 CALLS = 20
+ECHO = "doctor_echo"
 MARKS = {"ok": ("✓", "green"), "note": ("–", "yellow"), "wrong": ("✗", "red")}
 
 
@@ -170,9 +175,6 @@ def _home(home: Path) -> Finding:
 
 
 def _key(home: Path) -> Finding:
-    from easyremote.trust.identity import device_text
-    from easyremote.trust.keyring import Keyring
-
     if not (home / "device.key").exists():
         return Finding(check="key", state="ok", found="none yet; it is made on first use")
     try:
@@ -204,18 +206,50 @@ def _gateway(settings: Settings) -> Finding:
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
-    """What is there beyond an open port: a gateway that speaks our language, nodes, and a way for calls."""
+    """What is there beyond an open port: a gateway that knows this device, nodes, and a way for calls."""
     from easyremote.client.blocking import Client
 
     try:
-        with Client(settings.gateway, connect_timeout=settings.connect_timeout) as client:
+        with Client(settings.gateway, connect_timeout=settings.connect_timeout, home=settings.home) as client:
             records = client.list_nodes()
+            membership = _membership(settings, client.gateway_address)
+            yield _belonging(membership)
             yield _nodes(settings, [record.name for record in records])
-            yield _round_trip(settings, client)
+            yield _round_trip(settings, client, membership)
+    except (MembershipError, CertificateError, InviteError) as error:
+        yield _turned_away(error)
     except EasyRemoteError as error:
         remedy = "see that it is an EasyRemote gateway of this version: easynet --version there and here"
         first = str(error).split("\n", 1)[0]
-        yield Finding(check="protocol", state="wrong", found=first, remedy=remedy, exit=Exit.UNREACHABLE)
+        yield Finding(check="protocol", state="wrong", found=first, remedy=remedy, exit=exit_for(error))
+
+
+def _membership(settings: Settings, address: str) -> Membership:
+    """What the gateway at this address has just let this device in with."""
+    keyring = Keyring(settings.home)
+    kept = Wallet(keyring).at(address)
+    if kept is None:
+        raise MembershipError(f"this device keeps nothing of the network at {address}")
+    return read_membership(kept.credential, keyring.identity(secrets.token_bytes(32)).device, kept.root, 0.0)
+
+
+def _belonging(membership: Membership) -> Finding:
+    found = f"{membership.name!r}, {role_of(membership.roles)}, of account {membership.account!r}"
+    if "*" not in membership.functions:
+        found += f", for {', '.join(membership.functions)}"
+    return Finding(check="membership", state="ok", found=found)
+
+
+def _turned_away(error: EasyRemoteError) -> Finding:
+    """The gateway is there, and it is the question of who belongs that is in the way."""
+    check = "certificate" if isinstance(error, CertificateError) else "membership"
+    found, *rest = re.split(r"(?<=[.:])\s+(?=Ask |An operator |If |  known)", str(error), maxsplit=1)
+    remedy = " ".join("".join(rest).split())
+    if not remedy:
+        remedy = (
+            "ask an operator of the network: easynet devices and easynet approve on the gateway's machine"
+        )
+    return Finding(check=check, state="wrong", found=found, remedy=remedy, exit=exit_for(error))
 
 
 def _nodes(settings: Settings, names: list[str]) -> Finding:
@@ -226,12 +260,23 @@ def _nodes(settings: Settings, names: list[str]) -> Finding:
     return Finding(check="nodes", state="ok", found=f"{len(names)} connected: {', '.join(names[:5])}{more}")
 
 
-def _round_trip(settings: Settings, client: Client) -> Finding:
+def _round_trip(settings: Settings, client: Client, membership: Membership) -> Finding:
     """Call a node of our own through the gateway, sealed both ways, and take it away again."""
     from easyremote.node.node import ComputeNode
 
-    node = ComputeNode(settings.gateway, f"doctor-{secrets.token_hex(4)}")
-    node.register(name="doctor_echo", description="Says the same again.")(_doctor_echo)
+    if "node" not in membership.roles:
+        found = (
+            f"not tried: this device joined as a {role_of(membership.roles)}, which calls and does not serve"
+        )
+        remedy = "easynet functions lists what it may call"
+        return Finding(check="round trip", state="note", found=found, remedy=remedy)
+    # One name a device, whoever runs this how often: the gateway keeps names for those who had them.
+    name = f"doctor-{device_text(membership.device)[:8]}"
+    node = ComputeNode(settings.gateway, name, audit=False, home=settings.home)
+    node.register(name=ECHO, description="Says the same again.", allow="network", listed=False)(_doctor_echo)
+    if not membership.may_call(ECHO, f"{name}.{ECHO}"):
+        found = f"not tried: this device may call {', '.join(membership.functions)}, and nothing of its own"
+        return Finding(check="round trip", state="note", found=found, remedy="easynet functions lists them")
     try:
         node.serve(blocking=False)
         times = _echo_times(client, node)
@@ -259,7 +304,7 @@ def _echo_times(client: Client, node: ComputeNode) -> list[float]:
     times = []
     for number in range(CALLS):
         began = time.perf_counter()
-        if client.options(timeout=JOIN_SECONDS).execute(f"{node.name}.doctor_echo", number) != number:
+        if client.options(timeout=JOIN_SECONDS).execute(f"{node.name}.{ECHO}", number) != number:
             raise TimeoutError(f"an echo did not bring {number} back")
         times.append(time.perf_counter() - began)
     return sorted(times)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from datetime import UTC, datetime
 
@@ -11,18 +10,21 @@ from easyremote.cli.durations import seconds_of
 from easyremote.cli.output import Output
 from easyremote.cli.settings import Settings
 from easyremote.client.operator import Operator
-from easyremote.errors import MembershipError
+from easyremote.errors import MembershipError, TrustError
+from easyremote.links.machine import machine_name
+from easyremote.trust.authority import Authority
 from easyremote.trust.charter import Charter, sign_charter
 from easyremote.trust.grant import PREFIX as GRANT_PREFIX
 from easyremote.trust.grant import Grant, read_grant
 from easyremote.trust.identity import Identity, device_text
 from easyremote.trust.invite import Invite, read_invite
 from easyremote.trust.keyring import Keyring
-from easyremote.trust.membership import issue_membership, read_membership
+from easyremote.trust.membership import issue_membership, read_membership, role_of
 from easyremote.trust.wallet import Kept, Wallet
 from easyremote.wire.operations import DeviceRecord, NetworkRecord
 
 ROOT_KEY = "network/root.key"
+QR_BORDER = 2
 SIGNED_SECONDS = 365 * 86400.0
 """How long a membership lasts that the root itself signed: nothing renews it."""
 
@@ -57,19 +59,27 @@ def make_invite(
             account=account,
             addresses=addresses,
         )
-    out.line(line)
     if plain or not out.terminal:
+        out.line(line)
         return
     _show_qr(line, out)
     times = "once" if uses == 1 else f"{uses} times"
-    out.line(f"It lets a {role} in, {times}, until {_when(time.time() + seconds)}. There: easynet join LINE")
+    out.line(f"It lets a {role} in, {times}, until {_when(time.time() + seconds)}.")
     out.line(f"It leads to {', '.join(read_invite(line).addresses)}; --address names another way in.")
+    out.line("On the other device, once:\n")
+    out.line(f"easynet join {line}")  # last, so that it is in sight however small the terminal is
 
 
 def _show_qr(line: str, out: Output) -> None:
     import segno
 
-    segno.make(line, error="l").terminal(out=out.stream, compact=True, border=2)
+    code = segno.make(line, error="l")
+    wide, high = code.symbol_size(border=QR_BORDER)
+    rows = (high + 1) // 2  # two modules a character, one above the other
+    if wide > out.console.width or rows > out.console.height:
+        out.line(f"(A terminal of {wide} columns and {rows} rows shows this as a QR code as well.)")
+        return
+    code.terminal(out=out.stream, compact=True, border=QR_BORDER)
 
 
 def join_with(line: str, settings: Settings, out: Output, *, name: str | None) -> None:
@@ -87,7 +97,7 @@ def join_with(line: str, settings: Settings, out: Output, *, name: str | None) -
     from easyremote.links.entrance import join
     from easyremote.links.loop import run_in_background
 
-    wanted = name or socket.gethostname().split(".")[0].lower()
+    wanted = name or machine_name()
     kept = run_in_background(
         join(line, identity, keyring, name=wanted, timeout_seconds=settings.connect_timeout)
     )
@@ -138,12 +148,12 @@ def list_devices(settings: Settings, out: Output) -> None:
         {
             "device": device_text(one.device)[:12],
             "name": one.name,
-            "role": _role(one),
+            "role": role_of(one.roles),
             "account": one.account,
             "status": "online" if one.online and one.status == "active" else one.status,
             "nodes": [name for name in one.names if name != one.name],
             "functions": "" if one.functions == ["*"] else ", ".join(one.functions),
-            "joined": _when(one.joined),
+            "joined": _when(one.joined)[:10],
         }
         for one in devices
     ]
@@ -164,10 +174,6 @@ def list_devices(settings: Settings, out: Output) -> None:
     out.table(rows, records=records, empty="no devices")
 
 
-def _role(record: DeviceRecord) -> str:
-    return next((role for role in ("operator", "node", "client") if role in record.roles), "")
-
-
 def approve(text: str, settings: Settings, out: Output) -> None:
     """Take a device that waits, or was revoked; with the root's own signature where the gateway has no right to."""
     with operator(settings) as asked:
@@ -175,14 +181,14 @@ def approve(text: str, settings: Settings, out: Output) -> None:
         beyond = not set(record.roles) <= set(network.roles)
         credential = _sign_with_root(record, network, settings) if beyond else b""
         asked.approve(record.device, credential)
-    out.line(f"{record.name} is a member from now on, as {_role(record)}")
+    out.line(f"{record.name} is a member from now on, as {role_of(record.roles)}")
 
 
 def _sign_with_root(record: DeviceRecord, network: NetworkRecord, settings: Settings) -> bytes:
     root = Keyring(settings.home).key(ROOT_KEY)
     if root is None or root.device != network.root:
         raise MembershipError(
-            f"the gateway may not admit a {_role(record)}: its charter is for {' and '.join(network.roles)}. Approve "
+            f"the gateway may not admit a {role_of(record.roles)}: its charter is for {' and '.join(network.roles)}. Approve "
             "on the machine where the network's root is kept"
         )
     return root_credential(
@@ -265,20 +271,36 @@ def _network_row(kept: Kept, device: bytes) -> dict[str, object]:
         "role": "",
         "account": "",
         "until": "",
+        "status": "waits to be approved",
         "gateway": kept.addresses[-1] if kept.addresses else "",
     }
-    if kept.credential:
-        try:
-            membership = read_membership(kept.credential, device, kept.root, 0.0)
-        except MembershipError:
-            return row
-        row |= {
-            "name": membership.name,
-            "role": next(one for one in ("operator", "node", "client") if one in membership.roles),
-            "account": membership.account,
-            "until": _when(membership.expires),
-        }
-    return row
+    if not kept.credential:
+        return row
+    try:
+        membership = read_membership(kept.credential, device, kept.root, 0.0)
+    except MembershipError as error:
+        return row | {"status": str(error)}
+    return row | {
+        "name": membership.name,
+        "role": role_of(membership.roles),
+        "account": membership.account,
+        "until": _when(membership.expires),
+        "status": _status(kept, device, membership.expires),
+    }
+
+
+def _status(kept: Kept, device: bytes, expires: float) -> str:
+    """Whether a membership counts, as far as this home has heard."""
+    authority, now = Authority(kept.root), time.time()
+    try:
+        if kept.revocations:
+            authority.take_revocations(kept.revocations, 0.0)
+        authority.check(kept.credential, device, 0.0)
+    except TrustError as error:
+        return "revoked" if authority.revoked(device) else str(error)
+    if expires <= now:
+        return "ended; the gateway gives the next, if this device is in good standing"
+    return "active"
 
 
 def _when(seconds: float) -> str:

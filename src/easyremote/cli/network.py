@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from datetime import UTC, datetime
 
@@ -23,6 +22,7 @@ from easyremote.gateway.authority import (
 from easyremote.gateway.certificate import own_certificate
 from easyremote.gateway.office import OWNER, reachable
 from easyremote.links.address import check_address
+from easyremote.links.machine import machine_name
 from easyremote.trust.charter import network_text
 from easyremote.trust.identity import device_text
 from easyremote.trust.invite import Invite, write_invite
@@ -37,7 +37,7 @@ def make_network(
 ) -> None:
     """Make the network's root here; offline, print what a gateway elsewhere needs."""
     keyring = Keyring(settings.home)
-    called = name or socket.gethostname().split(".")[0].lower()
+    called = name or machine_name()
     if not offline:
         if keyring.read(CHARTER) is not None:
             raise UsageError(f"there is a network in {settings.home} already: easynet network show")

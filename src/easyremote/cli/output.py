@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Output", "printable", "reporting"]
 
 
+WIDEST = 10_000
+"""Columns of a terminal that shows any table: how wide one would like to be is asked in it."""
+
+
 def printable(text: str) -> str:
     """The text with control characters shown instead of obeyed; line ends and tabs stay."""
     if text.isprintable():
@@ -88,15 +92,34 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
+        console = self.console
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in rows[0]:
+        first, *others = rows[0]
+        columns = [first, *(one for one in others if any(_cell(row[one]) for row in rows))]
+        for column in columns:
             numbers = all(isinstance(row[column], int | float) for row in rows)
             table.add_column(column, justify="right" if numbers else "left", overflow="fold")
         for row in rows:
-            first, *others = (Text(printable(_cell(value))) for value in row.values())
-            first.stylize("cyan")
-            table.add_row(first, *others)
-        self.console.print(table)
+            texts = [Text(printable(_cell(row[column]))) for column in columns]
+            texts[0].stylize("cyan")
+            table.add_row(*texts)
+        if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > console.width:
+            self._rich_blocks(rows, columns)
+        else:
+            console.print(table)
+
+    def _rich_blocks(self, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+        """What is too wide for a table: a block a record, a line a column."""
+        from rich.text import Text
+
+        wide = max(map(len, columns))
+        for row in rows:
+            for column in columns:
+                if text := printable(_cell(row[column])):
+                    style = "cyan" if column == columns[0] else ""
+                    line = Text.assemble((f"{column:<{wide}}  ", "bold"), (text, style))
+                    self.console.print(line, soft_wrap=True)
+            self.line("")
 
     @property
     def console(self) -> Console:

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import random
-import socket
 import time
 from collections import deque
 from pathlib import Path
@@ -23,6 +22,7 @@ from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, Me
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
+from easyremote.links.machine import machine_name
 from easyremote.links.relay import unreachable
 from easyremote.protocol.call import call_text
 from easyremote.protocol.device import Device
@@ -101,7 +101,7 @@ class Engine:
         keyring = Keyring(home)
         identity = keyring.identity(os.urandom(32))
         self._entrance = Entrance(
-            gateway, identity, keyring, invite=invite, name=socket.gethostname().split(".")[0], role="client"
+            gateway, identity, keyring, invite=invite, name=machine_name(), role="client"
         )
         self._grants = grants
         self._operations: dict[int, asyncio.Future[bytes]] = {}

@@ -22,6 +22,7 @@ from easyremote.gateway.enrollment import ROLES, Enrollment
 from easyremote.gateway.memberships import Memberships
 from easyremote.gateway.operations import Operations
 from easyremote.gateway.store import Store
+from easyremote.links.machine import machine_name
 from easyremote.protocol.attachment import welcome_transcript
 from easyremote.protocol.gateway_effects import Admit, Operation, Renew
 from easyremote.protocol.gateway_events import (
@@ -67,7 +68,7 @@ class Office:
         self.certificate = (
             own_certificate(keyring, time.time()) if files is None else given_certificate(*files)
         )
-        keys = NetworkKeys.load(keyring, time.time(), network=_machine(), open_to_all=open_to_all)
+        keys = NetworkKeys.load(keyring, time.time(), network=machine_name(), open_to_all=open_to_all)
         self._store = Store(keyring.home / DATABASE)
         store, clock = self._store, time.time
         self._memberships = Memberships(keys, clock=clock, seconds=membership_seconds)
@@ -110,7 +111,7 @@ class Office:
         if keys.root_here:
             record = DeviceRecord(
                 device=self.gateway,
-                name=_machine(),
+                name=machine_name(),
                 roles=list(ROLES["operator"]),
                 account=OWNER,
                 functions=["*"],
@@ -125,7 +126,7 @@ class Office:
             credential=credential,
             revocations=self.revocations or (known.revocations if known is not None else b""),
             addresses=known.addresses if known is not None else [],
-            name=_machine(),
+            name=machine_name(),
         )
         wallet.keep(kept)
 
@@ -196,12 +197,6 @@ class Office:
             addresses=self._addresses,
             public=self.certificate.public,
         )
-
-
-def _machine() -> str:
-    name = socket.gethostname().split(".")[0].lower()
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:48]
-    return kept or "gateway"
 
 
 def reachable(host: str) -> list[str]:

@@ -132,6 +132,14 @@ class Operations:
             raise MembershipError(
                 "this gateway's charter does not let it give these roles: approve where the network's root is kept"
             )
+        else:
+            holder = self._store.holder(record.name)
+            if holder not in (None, device):
+                raise NameTakenError(
+                    f"another device is called {record.name!r} meanwhile. Give this one another name first: "
+                    f"easynet rename {device_text(device)[:12]} NAME"
+                )
+            self._store.claim(record.name, device)
         was_revoked = record.status == "revoked"
         self._store.reinstate(device, credential)
         self.revocations_changed = self.revocations_changed or was_revoked

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from easyremote.links.address import check_address, default_gateway
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.entrance import Entrance
 from easyremote.links.loop import background_loop, run_in_background
+from easyremote.links.machine import machine_name
 from easyremote.node.registry import Registry
 from easyremote.node.serving import Profile, Reception, Serving
 from easyremote.protocol.worker import CALLS_MAX
@@ -97,7 +97,7 @@ class ComputeNode:
                 raise TypeError(f"ComputeNode() has no option {name!r}")
             warnings.warn(f"ComputeNode({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
         self._gateway = check_address(gateway_address) if gateway_address is not None else None
-        wanted_name = _check_name(node_id) if node_id is not None else f"{_machine_name()}*"
+        wanted_name = _check_name(node_id) if node_id is not None else f"{machine_name()}*"
         self._profile = Profile(
             wanted_name=wanted_name,
             capabilities=sorted(str(one) for one in node_capabilities or ()),
@@ -342,9 +342,3 @@ def _check_name(name: str) -> str:
             f"a node's name is 1 to 64 printable characters without blanks, quotes, slashes or '*', not {name!r}"
         )
     return name
-
-
-def _machine_name() -> str:
-    name = socket.gethostname().split(".")[0].lower()
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:48]
-    return kept or "node"

@@ -21,8 +21,10 @@ from easyremote.trust.membership import Membership
 from easyremote.trust.rules import ACCOUNT, NETWORK, Caller, Rule, refusal
 from easyremote.wire.limits import GRANTS_MAX
 
-PRESENTS_MAX = 200
-"""How often a caller may introduce itself in one session, which lasts an hour."""
+PRESENTS_AT_ONCE, PRESENT_SECONDS = 20, 0.5
+"""How often a caller may introduce itself in one session: so often, and once more for each of these."""
+REASONS_MAX = 3
+"""Of how many grants a refusal says why they do not let the caller in."""
 GRANT_CACHE_SECONDS = 1.0
 """How long a grant without a budget is believed before its checks are run again."""
 
@@ -45,6 +47,7 @@ class Introduced:
         "grants",
         "membership",
         "refused",
+        "since",
         "times",
         "unopened",
         "why_not",
@@ -56,6 +59,7 @@ class Introduced:
         self.caller = Caller()
         self.grants: list[Grant] = []
         self.unopened: list[bytes] = []
+        self.since = 0.0
         self.times = 0
         self.refused: dict[str, tuple[float, str]] = {}
         self.why_not = "it has shown no membership"
@@ -94,8 +98,9 @@ class Guard:
         """
         before: Introduced | None = channel.introduced
         fresh = channel.introduced = Introduced()
-        fresh.times = 1 if before is None else before.times + 1
-        if fresh.times > PRESENTS_MAX:
+        now = self._standing.clock()
+        fresh.since, fresh.times = (now, 1) if before is None else (before.since, before.times + 1)
+        if fresh.times > PRESENTS_AT_ONCE + (now - fresh.since) / PRESENT_SECONDS:
             raise RemoteProtocolError("a caller introduces itself again and again in one session")
         device = channel.peer[:32]
         if not tokens:
@@ -135,7 +140,7 @@ class Guard:
     # ---- a call
 
     def admit(self, channel: Channel, function: str) -> Pass | str:
-        """The granted of a call, or in words why there is none."""
+        """The pass for a call, or in words why there is none."""
         introduced: Introduced | None = channel.introduced
         if introduced is None or introduced.membership is None:
             why = introduced.why_not if introduced is not None else Introduced().why_not
@@ -170,21 +175,25 @@ class Guard:
         why = self._by_rule(rule, introduced.caller, membership, function)
         if not why:
             granted = Pass(introduced.caller)
-            if not callable(rule):
+            if function in self._rules and not callable(rule):  # names nobody serves are not remembered
                 introduced.allowed[function] = (membership.expires, granted)
             return granted
         if function not in self._rules:
             return why  # nothing is served by that name, and nobody can have been given it
         self._open_grants(introduced)
+        reasons = []
         for grant in introduced.grants:
             found = self._by_grant(grant, introduced, function, now)
             if isinstance(found, Pass):
                 return found
-            why = f"{why}; its grant {grant.id.hex()[:8]}: {found}"
+            reasons.append(f"its grant {grant.id.hex()[:8]}: {found}")
+        why = "; ".join([why, *reasons[:REASONS_MAX]])
+        if len(reasons) > REASONS_MAX:
+            why += f"; nor do {len(reasons) - REASONS_MAX} others of its grants"
         if not introduced.grants and introduced.why_not:
             why = f"{why}; {introduced.why_not}"
         if not introduced.grants:
-            why += f". Its owner, or an operator, can give a grant: easynet grant {function} --to {membership.name}"
+            why += f". Its owner, or an operator, can give a grant: easynet grant {function} --to {introduced.caller.device} --expires 7d"
         if introduced.grants and not callable(rule):
             introduced.refused[function] = (now + GRANT_CACHE_SECONDS, why)
         return why

@@ -9,6 +9,7 @@ device's key, so showing somebody else's gains nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -53,6 +54,11 @@ class Membership(msgspec.Struct, frozen=True):
     def may_call(self, *names: str) -> bool:
         """Whether the membership lets its device call a function of one of these names."""
         return any(fnmatchcase(name, pattern) for pattern in self.functions for name in names)
+
+
+def role_of(roles: Container[str]) -> str:
+    """The one role that says most of several; empty if there is none."""
+    return next((role for role in ("operator", "node", "client") if role in roles), "")
 
 
 class _Credential(msgspec.Struct, frozen=True, array_like=True):

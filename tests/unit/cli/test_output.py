@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -126,3 +127,27 @@ def test_what_standard_output_cannot_write_is_escaped(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     Output().value("né")
     assert raw.getvalue() == b"n\\xe9\n"
+
+
+def test_columns_in_which_nothing_stands_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    rows = [{"node": "ada", "nodes": [], "grant": ""}, {"node": "grace", "nodes": ["a", "b"], "grant": ""}]
+    Output(stream=stream).table(rows, records=rows, empty="none")
+    assert "a, b" in stream.getvalue()
+    assert "grant" not in stream.getvalue()
+
+
+def test_what_is_too_wide_for_a_table_is_a_block_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    rows = [{"device": "y5f5lkjyvc44", "account": "ugbmdoibkkimek3v", "status": "waits to be approved"}]
+    Output(stream=stream).table(rows, records=rows, empty="none")
+    assert re.sub(r"\x1b\[\d*m", "", stream.getvalue()).split("\n") == [
+        "device   y5f5lkjyvc44",
+        "account  ugbmdoibkkimek3v",
+        "status   waits to be approved",
+        "",
+        "",
+    ]

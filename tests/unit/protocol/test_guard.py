@@ -11,7 +11,7 @@ from unit.protocol.talk import channels
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import Spent
-from easyremote.protocol.guard import GRANT_CACHE_SECONDS, PRESENTS_MAX, Guard, Pass
+from easyremote.protocol.guard import GRANT_CACHE_SECONDS, PRESENTS_AT_ONCE, REASONS_MAX, Guard, Pass
 from easyremote.protocol.standing import Standing
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.trust.charter import Charter, sign_charter
@@ -278,7 +278,7 @@ def closed_gate() -> Gate:
 def test_a_refusal_says_how_to_be_let_in() -> None:
     gate = closed_gate()
     gate.shows()
-    assert "easynet grant resize --to laptop" in gate.why_not()
+    assert f"easynet grant resize --to {device_text(CALLER.device)} --expires 7d" in gate.why_not()
 
 
 def test_a_grant_of_the_node_itself_lets_in_and_is_named() -> None:
@@ -617,7 +617,24 @@ def test_the_same_refusal_is_not_worked_out_again_and_again(monkeypatch: pytest.
 
 def test_who_introduces_itself_without_end_breaks_the_protocol() -> None:
     gate = Gate()
-    for _ in range(PRESENTS_MAX):
+    for _ in range(PRESENTS_AT_ONCE):
         gate.shows()
     with pytest.raises(RemoteProtocolError, match="again and again"):
         gate.shows()
+
+
+def test_names_that_nobody_serves_are_not_remembered() -> None:
+    gate = Gate()
+    gate.guard.set_rule("resize", None)
+    gate.shows()
+    for number in range(100):
+        gate.asks(f"made-up-{number}")
+    assert gate.lets_in("resize")
+    assert list(gate.channel.introduced.allowed) == ["resize"]
+
+
+def test_a_refusal_speaks_of_a_few_grants_only() -> None:
+    gate = closed_gate()
+    gate.shows(*(gate.grant(functions=("other",)) for _ in range(REASONS_MAX + 2)))
+    assert gate.why_not().count("its grant ") == REASONS_MAX
+    assert "nor do 2 others of its grants" in gate.why_not()
