@@ -3,7 +3,7 @@
     python benchmarks/flood.py [--rounds 3] [--seconds 4]
 
 A gateway, a node and a caller as processes of their own, and a member that sends as fast as it is let: small
-frames to nobody, sealed-looking frames to the node, and large ones. Each kind is measured between two quiet
+frames to nobody, sealed-looking frames to the node, and large ones of three sizes. Each kind is measured between two quiet
 stretches of the same run.
 """
 
@@ -18,9 +18,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+KINDS = ("nobody", "bundled", "node", "parts", "halves", "large")
+"""Small frames to nobody, many in a packet, junk to the node, and large junk in three sizes."""
 
 GATEWAY = """
 from easyremote import Server
@@ -47,7 +47,7 @@ client = Client(address); client.connect()
 engine = client._connection.engine
 (lab,) = [view.card.endpoint for view in engine.directory]
 target, size, many = {"nobody": (os.urandom(40), 64, 1), "bundled": (os.urandom(40), 64, 500),
-                      "node": (lab, 64, 1), "large": (lab, 500_000, 2)}[kind]
+                      "node": (lab, 64, 1), "parts": (lab, 128_000, 1), "halves": (lab, 256_000, 1), "large": (lab, 500_000, 2)}[kind]
 packet = join([carry(target, os.urandom(size)) for _ in range(many)])
 print("up", flush=True)
 os.nice(10)  # it stands for a machine of its own: its work is not to be done by ours
@@ -122,7 +122,7 @@ def main() -> None:
         (address,) = stack.enter_context(program(GATEWAY))
         stack.enter_context(program(NODE, address))
         print(f"{'flood of':<10} {'p50':>8} {'p99':>8}  {'p50 quiet':>9} {'p99 quiet':>9}  {'p99 ratio':>9}")
-        for kind in options.kind or ("nobody", "bundled", "node", "large"):
+        for kind in options.kind or KINDS:
             ratios, rows = [], []
             for _ in range(options.rounds):
                 quiet = measure(address, options.seconds / 2)

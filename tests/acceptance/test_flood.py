@@ -81,14 +81,16 @@ def test_the_others_are_served_while_one_member_floods(clubs: Clubs, kind: str) 
         began = time.perf_counter()
         assert victim.execute("echo", "still here", timeout=10) == "still here"
         times.append(time.perf_counter() - began)
-    assert flood.result() > 20, "it did flood"
+    assert flood.result() * size * many > 1 << 20 or flood.result() > 100, "it did flood"
     assert len(times) > 20
     assert sorted(times)[int(len(times) * 0.99) - 1] < 1.0
     assert gateway.memory_info().rss - before < 150 << 20
 
 
 def test_who_does_not_read_is_disconnected_and_memory_stays_bounded(clubs: Clubs) -> None:
-    club = clubs(limits={"queue_bytes_per_connection": 8 << 20, "queue_bytes": 32 << 20})
+    club = clubs(
+        limits={"queue_bytes_per_connection": 8 << 20, "queue_bytes": 32 << 20, "shared_packet_bytes": 8 << 20}
+    )
     gateway = psutil.Process(club.network.gateway.pid)
     deaf = [club.member(f"deaf-{number}").client() for number in range(3)]
     endpoints = []

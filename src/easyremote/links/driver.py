@@ -21,7 +21,7 @@ from easyremote.protocol.events import Event, LinkClosed, LinkOpened, PacketRece
 from easyremote.protocol.machine import NEVER
 from easyremote.trace import log
 from easyremote.wire.frame import join, walk
-from easyremote.wire.limits import BUNDLE_MESSAGES, MAX_PACKET_BYTES
+from easyremote.wire.limits import BUNDLE_MESSAGES
 
 SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
@@ -165,7 +165,7 @@ class Driver:
                 bundled = machine.sessions.bundled
                 if bundled >= SPACING_MESSAGES:
                     await asyncio.sleep(SPACING_SECONDS)
-                full = len(packet) >= MAX_PACKET_BYTES or bundled >= BUNDLE_MESSAGES
+                full = len(packet) >= machine.attachment.packet_bytes or bundled >= BUNDLE_MESSAGES
                 if not full and not something.is_set():
                     break  # that was all there was
 

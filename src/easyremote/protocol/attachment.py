@@ -21,14 +21,26 @@ from easyremote.protocol.machine import NEVER
 from easyremote.protocol.standing import Standing
 from easyremote.trust.identity import Identity, device_text, verify
 from easyremote.wire.frame import Pieces, control
-from easyremote.wire.limits import LEASE_SECONDS
-from easyremote.wire.messages import Challenge, Goodbye, Hello, Ping, Pong, Rejected, Welcome, encode
+from easyremote.wire.limits import LEASE_SECONDS, MAX_PACKET_BYTES
+from easyremote.wire.messages import (
+    Challenge,
+    Goodbye,
+    Hello,
+    PacketLimit,
+    Ping,
+    Pong,
+    Rejected,
+    Welcome,
+    encode,
+)
 from easyremote.wire.messages import Control as Record
 from easyremote.wire.messages import Renewed as RenewedRecord
 
 VERSION = "1"
 FEATURES: list[str] = []
 
+PACKET_BYTES_MIN = 16 << 10
+"""Smaller packets than this a gateway cannot wish for: each costs as much as its bytes."""
 LEASE_SECONDS_MIN = 0.05
 """A gateway that asks for shorter leases gets the usual one."""
 HELLO_LABEL = b"easyremote/v1 hello"
@@ -60,6 +72,8 @@ class Attachment:
         self.state = "detached"
         self.lease_seconds = float(LEASE_SECONDS)
         self.outgoing: list[Pieces] = []
+        self.packet_bytes = MAX_PACKET_BYTES
+        """About what a packet may hold: less than usual while the gateway has others to serve as well."""
         self.wake_at = NEVER
         self._gateway = b""
         self._transcript = b""
@@ -76,6 +90,7 @@ class Attachment:
         """A fresh link stands; the gateway speaks first."""
         self.state = "challenged"
         self.outgoing = []
+        self.packet_bytes = MAX_PACKET_BYTES
         self._heard(now)
         return []
 
@@ -154,6 +169,11 @@ class Attachment:
                 self.say(Pong(token))
                 return []
             case Pong():
+                return []
+            case PacketLimit(bytes=most):
+                self.packet_bytes = (
+                    min(max(most, PACKET_BYTES_MIN), MAX_PACKET_BYTES) if most else MAX_PACKET_BYTES
+                )
                 return []
         return None
 

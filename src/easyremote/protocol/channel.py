@@ -70,8 +70,8 @@ class _Body:
         self.number, self.data, self.offset = number, data, 0
         self.size = len(data) if isinstance(data, bytes) else data.size
 
-    def cut(self) -> tuple[Part, bytes | memoryview]:
-        length = min(PART_BYTES, self.size - self.offset)
+    def cut(self, most: int) -> tuple[Part, bytes | memoryview]:
+        length = min(most, self.size - self.offset)
         part = Part(self.number, self.offset, length)
         if isinstance(self.data, bytes):
             bulk: bytes | memoryview = memoryview(self.data)[self.offset : self.offset + length]
@@ -200,6 +200,7 @@ class Channel:
     def pull(self, now: float, load: int, budget: int) -> list[Pieces]:
         """Sealed frames to send now, of about ``budget`` bytes in all."""
         frames: list[Pieces] = []
+        part_bytes = min(PART_BYTES, budget)
         acknowledged = False  # what is resent says nothing new
         while self._resend and budget > 0:
             retained = self._resend.popleft()
@@ -213,7 +214,7 @@ class Channel:
             # a part never overtakes the message that announces its body
             if self._bodies and not self._outbox and self._retained_bytes < WINDOW_BYTES:
                 body = self._bodies[0]
-                part, bulk = body.cut()
+                part, bulk = body.cut(part_bytes)
                 messages.append(part)
                 self._bodies.popleft()
                 if body.offset < body.size:

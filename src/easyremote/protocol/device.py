@@ -62,7 +62,6 @@ from easyremote.wire.bundle import (
     read_sealed,
 )
 from easyremote.wire.frame import Carry, Control, Pieces, carry
-from easyremote.wire.limits import MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Change,
@@ -386,11 +385,12 @@ class Device:
 
     def pull(self, now: float) -> list[Pieces]:
         """The frames for the next packet: control first, then sealed ones up to a packet's size."""
-        frames, self.attachment.outgoing = self.attachment.outgoing, []
-        if not self.attachment.attached:
+        attachment = self.attachment
+        frames, attachment.outgoing = attachment.outgoing, []
+        if not attachment.attached:
             return frames
         load = len(self.worker) if self.worker is not None else 0
-        sealed = self.sessions.pull(now, load, MAX_PACKET_BYTES)
+        sealed = self.sessions.pull(now, load, attachment.packet_bytes)
         for peer, pieces in sealed:
             frames.append(carry(peer, *pieces))
         return frames

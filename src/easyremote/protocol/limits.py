@@ -11,6 +11,8 @@ from collections.abc import Sized
 import msgspec
 
 from easyremote.errors import UsageError
+from easyremote.protocol.machine import NEVER
+from easyremote.wire.limits import WINDOW_BYTES
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +30,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         bytes_per_second: Bytes read from one connection.
         shared_packets_per_second: The same while others send as well; a node has as much for each client that does.
         shared_bytes_per_second: The same in bytes.
+        shared_packet_bytes: A larger packet counts for more than its bytes while others send as well, because
+            they wait until it has gone through: by as much as it is larger, squared.
         queue_bytes_per_connection: What may wait for one device that does not read; over it, it is disconnected.
         queue_bytes: What may wait for all; over it, the device for which most waits is disconnected.
         burst_seconds: How much of a second's worth may come at once.
@@ -43,7 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     frames_per_second: float = 20_000.0
     bytes_per_second: float = 1024.0 * (1 << 20)
     shared_packets_per_second: float = 1000.0
-    shared_bytes_per_second: float = 128.0 * (1 << 20)
+    shared_bytes_per_second: float = 96.0 * (1 << 20)
+    shared_packet_bytes: int = 128 << 10
     queue_bytes_per_connection: int = 64 << 20
     queue_bytes: int = 256 << 20
     burst_seconds: float = 0.02
@@ -58,6 +63,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 DEFAULT_LIMITS = Limits()
 LATELY_SECONDS = 0.1
+ALONE_SECONDS = 2.0
+"""How long it must have been alone to be told that it may send large ones again."""
 WASTED_WEIGHT = 10
 
 
@@ -68,11 +75,22 @@ class Pace:
     generic cell rate algorithm, ITU-T I.371).
     """
 
-    __slots__ = ("_bytes_at", "_frames_at", "_limits", "_packets_at")
+    __slots__ = (
+        "_bytes_at",
+        "_frames_at",
+        "_limits",
+        "_on_its_way",
+        "_packets_at",
+        "_shared_at",
+        "small_since",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._packets_at = self._frames_at = self._bytes_at = 0.0
+        self._packets_at = self._frames_at = self._bytes_at = self._shared_at = 0.0
+        self.small_since = NEVER
+        """Since when its packets are to be small; ``NEVER`` while they need not be."""
+        self._on_its_way = 0  # what it may have sent before it heard that
 
     def count(self, frames: Sized, size: int, share: int, now: float) -> float:
         """Count a packet; the seconds to wait before reading the next, 0 while the pace is kept.
@@ -88,6 +106,16 @@ class Pace:
         if share:
             packets = min(packets, limits.shared_packets_per_second * share)
             octets = min(octets, limits.shared_bytes_per_second * share)
+            self._shared_at = now
+            if size > limits.shared_packet_bytes:
+                if self.small_since == NEVER:
+                    self.small_since, self._on_its_way = now, WINDOW_BYTES
+                if self._on_its_way > 0:
+                    self._on_its_way -= size
+                else:
+                    octets *= (limits.shared_packet_bytes / size) ** 2
+        elif now - self._shared_at > ALONE_SECONDS:
+            self.small_since = NEVER
         self._packets_at = max(self._packets_at, now) + 1.0 / packets
         self._frames_at = max(self._frames_at, now) + len(frames) / limits.frames_per_second
         self._bytes_at = max(self._bytes_at, now) + size / octets

@@ -33,6 +33,7 @@ from easyremote.protocol.gateway_events import (
     RouterEvent,
 )
 from easyremote.protocol.limits import DEFAULT_LIMITS, Limits, Traffic
+from easyremote.protocol.machine import NEVER
 from easyremote.protocol.presence import Attached, PresenceTable
 from easyremote.trust.identity import verify
 from easyremote.wire.cards import decode_card
@@ -49,6 +50,7 @@ from easyremote.wire.messages import (
     NodeLoad,
     Operate,
     Operated,
+    PacketLimit,
     Ping,
     Pong,
     Presence,
@@ -99,10 +101,14 @@ class Router:
             attached = self.table.by_link.get(event.link)
             if attached is not None:
                 attached.heard_at = now
-                share = self._traffic.share(event.link, attached.role, now)
-                pause = attached.pace.count(event.frames, event.size, share, now)
+                share, pace = self._traffic.share(event.link, attached.role, now), attached.pace
+                small_since = pace.small_since
+                pause = pace.count(event.frames, event.size, share, now)
                 if pause > 0.0:
                     effects.append(Pause(event.link, pause))
+                if pace.small_since != small_since:
+                    most = self.limits.shared_packet_bytes if pace.small_since < NEVER else 0
+                    self._say(event.link, PacketLimit(most), effects)
                 self._packet(attached, event.frames, now, effects)
             return effects
         match event:

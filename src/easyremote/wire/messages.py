@@ -164,6 +164,12 @@ class Operated(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class PacketLimit(msgspec.Struct, frozen=True):
+    """Others send as well: send no packets larger than this, or, if 0, what packets you like."""
+
+    bytes: int = 0
+
+
 class EnrollRequest(msgspec.Struct, frozen=True):
     """A device that is not a member asks to be one."""
 
@@ -204,6 +210,7 @@ Control: TypeAlias = (
     | Revoked
     | Operate
     | Operated
+    | PacketLimit
 )
 
 _KINDS: dict[type, str] = {
@@ -224,6 +231,7 @@ _KINDS: dict[type, str] = {
     Revoked: "revoked",
     Operate: "operate",
     Operated: "operated",
+    PacketLimit: "packet_limit",
 }
 _RECORDS: dict[str, type] = {kind: record for record, kind in _KINDS.items()}
 _EVENTS: dict[type, str] = {Presence: "arrived", Departed: "departed", NodeLoad: "load"}

@@ -15,17 +15,24 @@ from easyremote.errors import (
     RemoteProtocolError,
     SignatureError,
 )
-from easyremote.protocol.attachment import VERSION, Attachment, hello_transcript, welcome_transcript
+from easyremote.protocol.attachment import (
+    PACKET_BYTES_MIN,
+    VERSION,
+    Attachment,
+    hello_transcript,
+    welcome_transcript,
+)
 from easyremote.protocol.effects import Attached, CloseLink, Detached, Turned
 from easyremote.protocol.effects import Renewed as RenewedEffect
 from easyremote.protocol.machine import NEVER
 from easyremote.trust.identity import Identity, verify
 from easyremote.wire.frame import Control, join, walk
-from easyremote.wire.limits import LEASE_SECONDS
+from easyremote.wire.limits import LEASE_SECONDS, MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Challenge,
     Goodbye,
     Hello,
+    PacketLimit,
     Ping,
     Pong,
     Rejected,
@@ -123,6 +130,20 @@ def test_a_fresh_membership_is_kept_and_one_that_is_not_ours_is_not() -> None:
     fresh = REALM.credential(IDENTITY.device, "lab", seconds=9999.0)
     assert attachment.take(Renewed(fresh), 1.0) == [RenewedEffect(fresh)]
     assert attachment.take(Renewed(REALM.credential(bytes(32), "lab")), 1.0) == []
+
+
+def test_packets_are_as_large_as_the_gateway_can_do_with_and_on_a_new_link_as_ever() -> None:
+    attachment = attached()
+    for said, kept in [(128 << 10, 128 << 10), (1, PACKET_BYTES_MIN), (1 << 60, MAX_PACKET_BYTES)]:
+        assert attachment.take(PacketLimit(said), 1.0) == []
+        assert attachment.packet_bytes == kept
+    attachment.take(PacketLimit(64 << 10), 1.0)
+    attachment.take(PacketLimit(0), 1.0)
+    assert attachment.packet_bytes == MAX_PACKET_BYTES
+    attachment.take(PacketLimit(64 << 10), 1.0)
+    attachment.closed("gone")
+    attachment.opened(2.0)
+    assert attachment.packet_bytes == MAX_PACKET_BYTES
 
 
 def test_a_device_that_is_revoked_does_not_come_back_by_itself() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from easyremote.protocol.limits import Attempts, Limits, Pace, Traffic
+from easyremote.protocol.limits import ALONE_SECONDS, Attempts, Limits, Pace, Traffic
+from easyremote.protocol.machine import NEVER
+from easyremote.wire.limits import WINDOW_BYTES
 
 SLOW = Limits(packets_per_second=10.0, frames_per_second=100.0, bytes_per_second=1000.0, burst_seconds=1.0)
 
@@ -131,3 +133,32 @@ def test_frames_that_went_to_nobody_are_paid_for() -> None:
     pace, honest = Pace(SLOW), Pace(SLOW)
     pace.wasted(50)
     assert pace.count([None], 1, 0, 0.0) > honest.count([None], 1, 0, 0.0)
+
+
+def test_a_large_packet_holds_the_others_up_and_is_paid_for_by_its_square_while_there_are_others() -> None:
+    limits = Limits(shared_bytes_per_second=1e6, shared_packet_bytes=1000, burst_seconds=0.001)
+    assert Pace(limits).count([None], 1000, 1, 0.0) == 0.0, "a thousandth of a second's worth"
+    pace = Pace(limits)
+    pace.count(
+        [None], WINDOW_BYTES, 1, 0.0
+    )  # it was on its way before its sender could hear that it is large
+    later = 2.0 * WINDOW_BYTES / 1e6
+    assert pace.count([None], 4000, 1, later) == pytest.approx(4 * 16 * 0.001 - 0.001)
+    assert Pace(limits).count([None], 4000, 0, 0.0) == 0.0, "who is alone holds up nobody"
+
+
+def test_packets_are_to_be_small_from_the_first_that_held_somebody_up_until_nobody_is_there_for_long() -> (
+    None
+):
+    pace, large = Pace(Limits(shared_packet_bytes=1000)), 2000
+    pace.count([None], large, 0, 1.0)
+    pace.count([None], 1000, 1, 2.0)
+    assert pace.small_since == NEVER
+    pace.count([None], large, 1, 3.0)
+    assert pace.small_since == 3.0
+    pace.count([None], large, 0, 3.0 + ALONE_SECONDS)
+    pace.count([None], large, 1, 3.5 + ALONE_SECONDS)
+    pace.count([None], large, 0, 3.5 + 2 * ALONE_SECONDS)
+    assert pace.small_since == 3.0
+    pace.count([None], large, 0, 3.6 + 2 * ALONE_SECONDS)
+    assert pace.small_since == NEVER

@@ -50,6 +50,7 @@ from easyremote.wire.messages import (
     NodeLoad,
     Operate,
     Operated,
+    PacketLimit,
     Ping,
     Pong,
     Presence,
@@ -651,3 +652,16 @@ def test_what_an_operator_asks_is_passed_on_and_what_came_of_it_comes_back() -> 
     assert sent(effects, link) == [Operated(8, b"", "no such device")]
     board.does(GatewayLinkClosed(link))
     assert board.does(OperationFinished(link, 9, b"late")) == []
+
+
+def test_who_sends_large_packets_is_told_when_others_send_as_well_and_when_they_no_longer_do() -> None:
+    board = Switchboard(Limits(shared_packet_bytes=1000))
+    bulk, _ = board.joins(FakeNode("bulk"), role="client", name="")
+    other, _ = board.joins(FakeNode("other"), role="client", name="")
+    board.now = 10.0
+    assert sent(board.says(bulk, Ping(1), size=2000), bulk) == [Pong(1)], "nobody else is there"
+    board.says(other, Ping(1))
+    assert sent(board.says(bulk, Ping(2), size=2000), bulk) == [PacketLimit(1000), Pong(2)]
+    assert sent(board.says(bulk, Ping(3), size=2000), bulk) == [Pong(3)], "once"
+    board.now = 20.0
+    assert sent(board.says(bulk, Ping(4), size=10), bulk) == [PacketLimit(0), Pong(4)]

@@ -25,7 +25,7 @@ from easyremote.wire.frame import (
     varint,
     walk,
 )
-from easyremote.wire.messages import Ping, decode, encode
+from easyremote.wire.messages import Operated, PacketLimit, Ping, decode, encode
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "frames.json").read_text())
 THERE, HERE = bytes(range(40)), bytes(range(40, 80))
@@ -162,7 +162,7 @@ def field(tag: int, value: bytes) -> bytes:
 
 
 unknown_fields = st.one_of(
-    st.builds(field, st.sampled_from([0x9A, 0xA2, 0xFFFFFFFA]), st.binary(max_size=5)),
+    st.builds(field, st.sampled_from([0xA2, 0xAA, 0xFFFFFFFA]), st.binary(max_size=5)),
     st.sampled_from([b"\x78\x96\x01", b"\xb9\x06" + bytes(8), b"\xbd\x06" + bytes(4)]),
 )
 carry_fields = st.one_of(
@@ -174,7 +174,7 @@ carry_fields = st.one_of(
 carries = st.lists(carry_fields, max_size=4).map(lambda fields: b"".join([field(0x0A, HERE), *fields]))
 frame_fields = st.one_of(
     st.builds(field, st.just(0x52), carries),
-    st.just(encode(Ping(7))),
+    st.sampled_from([encode(Ping(7)), encode(Operated(7)), encode(PacketLimit(7))]),
     st.sampled_from([b"\x50\x07", b"\x60\x01"]),
     unknown_fields,
 )
@@ -187,13 +187,18 @@ strange = st.lists(
 @given(strange)
 def test_a_packet_written_strangely_means_what_it_means_to_generated_code(packet):
     read = [frame if isinstance(frame, Carry) else decode(frame.data) for frame in walk(packet)]
-    expected: list[Carry | Ping | None] = []
+    expected: list[Carry | Ping | Operated | PacketLimit | None] = []
     for frame in pb.Packet.FromString(packet).frames:
         kind = frame.WhichOneof("kind")
         if kind == "carry":
             expected.append(Carry(frame.carry.peer, frame.carry.body))
         else:
-            expected.append(Ping(frame.ping.token) if kind == "ping" else None)
+            known = {
+                "ping": Ping(frame.ping.token),
+                "operated": Operated(frame.operated.number),
+                "packet_limit": PacketLimit(frame.packet_limit.bytes),
+            }
+            expected.append(known.get(kind or ""))
     assert read == expected
 
 

@@ -28,6 +28,7 @@ from easyremote.wire.messages import (
     NodeLoad,
     Operate,
     Operated,
+    PacketLimit,
     Ping,
     Pong,
     Presence,
@@ -77,6 +78,7 @@ controls = st.one_of(
     st.builds(Revoked, data),
     st.builds(Operate, st.integers(0, 2**64 - 1), data),
     st.builds(Operated, st.integers(0, 2**64 - 1), data, texts),
+    st.builds(PacketLimit, st.integers(0, 2**64 - 1)),
 )
 enrollments = st.one_of(
     st.builds(EnrollRequest, data, texts, texts, data, data, data),

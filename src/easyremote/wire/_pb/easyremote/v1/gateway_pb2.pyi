@@ -12,7 +12,7 @@ class Packet(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye", "renewed", "revoked", "operate", "operated")
+    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye", "renewed", "revoked", "operate", "operated", "packet_limit")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Frame(_message.Message):
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     OPERATE_FIELD_NUMBER: _ClassVar[int]
     OPERATED_FIELD_NUMBER: _ClassVar[int]
+    PACKET_LIMIT_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     hello: Hello
     welcome: Welcome
@@ -49,7 +50,8 @@ class Frame(_message.Message):
     revoked: Revoked
     operate: Operate
     operated: Operated
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., operate: _Optional[_Union[Operate, _Mapping]] = ..., operated: _Optional[_Union[Operated, _Mapping]] = ...) -> None: ...
+    packet_limit: PacketLimit
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., operate: _Optional[_Union[Operate, _Mapping]] = ..., operated: _Optional[_Union[Operated, _Mapping]] = ..., packet_limit: _Optional[_Union[PacketLimit, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("nonce", "version", "features", "gateway")
@@ -208,6 +210,12 @@ class Operated(_message.Message):
     reply: bytes
     error: str
     def __init__(self, number: _Optional[int] = ..., reply: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class PacketLimit(_message.Message):
+    __slots__ = ("bytes",)
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    def __init__(self, bytes: _Optional[int] = ...) -> None: ...
 
 class EnrollRequest(_message.Message):
     __slots__ = ("device", "name", "role", "invite", "proof", "signature")
