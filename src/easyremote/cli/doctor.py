@@ -23,14 +23,11 @@ from easyremote.cli.exits import Exit, exit_for
 from easyremote.cli.output import Output, printable
 from easyremote.cli.settings import Settings
 from easyremote.errors import CertificateError, EasyRemoteError, InviteError, MembershipError
-from easyremote.trust.identity import device_text
-from easyremote.trust.keyring import Keyring
-from easyremote.trust.membership import Membership, read_membership, role_of
-from easyremote.trust.wallet import Wallet
 
 if TYPE_CHECKING:
     from easyremote.client.blocking import Client
     from easyremote.node.node import ComputeNode
+    from easyremote.trust.membership import Membership
 
 __all__ = ["Finding", "examine", "run_doctor", "too_old"]
 
@@ -175,6 +172,9 @@ def _home(home: Path) -> Finding:
 
 
 def _key(home: Path) -> Finding:
+    from easyremote.trust.identity import device_text
+    from easyremote.trust.keyring import Keyring
+
     if not (home / "device.key").exists():
         return Finding(check="key", state="ok", found="none yet; it is made on first use")
     try:
@@ -226,6 +226,10 @@ def _network(settings: Settings) -> Iterator[Finding]:
 
 def _membership(settings: Settings, address: str) -> Membership:
     """What the gateway at this address has just let this device in with."""
+    from easyremote.trust.keyring import Keyring
+    from easyremote.trust.membership import read_membership
+    from easyremote.trust.wallet import Wallet
+
     keyring = Keyring(settings.home)
     kept = Wallet(keyring).at(address)
     if kept is None:
@@ -234,6 +238,8 @@ def _membership(settings: Settings, address: str) -> Membership:
 
 
 def _belonging(membership: Membership) -> Finding:
+    from easyremote.trust.membership import role_of
+
     found = f"{membership.name!r}, {role_of(membership.roles)}, of account {membership.account!r}"
     if "*" not in membership.functions:
         found += f", for {', '.join(membership.functions)}"
@@ -263,6 +269,8 @@ def _nodes(settings: Settings, names: list[str]) -> Finding:
 def _round_trip(settings: Settings, client: Client, membership: Membership) -> Finding:
     """Call a node of our own through the gateway, sealed both ways, and take it away again."""
     from easyremote.node.node import ComputeNode
+    from easyremote.trust.identity import device_text
+    from easyremote.trust.membership import role_of
 
     if "node" not in membership.roles:
         found = (
