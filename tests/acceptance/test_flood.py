@@ -89,7 +89,11 @@ def test_the_others_are_served_while_one_member_floods(clubs: Clubs, kind: str) 
 
 def test_who_does_not_read_is_disconnected_and_memory_stays_bounded(clubs: Clubs) -> None:
     club = clubs(
-        limits={"queue_bytes_per_connection": 8 << 20, "queue_bytes": 32 << 20, "shared_packet_bytes": 8 << 20}
+        limits={
+            "queue_bytes_per_connection": 8 << 20,
+            "queue_bytes": 32 << 20,
+            "shared_packet_bytes": 8 << 20,
+        }
     )
     gateway = psutil.Process(club.network.gateway.pid)
     deaf = [club.member(f"deaf-{number}").client() for number in range(3)]

@@ -11,7 +11,6 @@ from collections.abc import Sized
 import msgspec
 
 from easyremote.errors import UsageError
-from easyremote.protocol.machine import NEVER
 from easyremote.wire.limits import WINDOW_BYTES
 
 
@@ -88,8 +87,8 @@ class Pace:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._packets_at = self._frames_at = self._bytes_at = self._shared_at = 0.0
-        self.small_since = NEVER
-        """Since when its packets are to be small; ``NEVER`` while they need not be."""
+        self.small_since: float | None = None
+        """Since when its packets are to be small, if they are."""
         self._on_its_way = 0  # what it may have sent before it heard that
 
     def count(self, frames: Sized, size: int, share: int, now: float) -> float:
@@ -108,14 +107,14 @@ class Pace:
             octets = min(octets, limits.shared_bytes_per_second * share)
             self._shared_at = now
             if size > limits.shared_packet_bytes:
-                if self.small_since == NEVER:
+                if self.small_since is None:
                     self.small_since, self._on_its_way = now, WINDOW_BYTES
                 if self._on_its_way > 0:
                     self._on_its_way -= size
                 else:
                     octets *= (limits.shared_packet_bytes / size) ** 2
         elif now - self._shared_at > ALONE_SECONDS:
-            self.small_since = NEVER
+            self.small_since = None
         self._packets_at = max(self._packets_at, now) + 1.0 / packets
         self._frames_at = max(self._frames_at, now) + len(frames) / limits.frames_per_second
         self._bytes_at = max(self._bytes_at, now) + size / octets

@@ -33,7 +33,6 @@ from easyremote.protocol.gateway_events import (
     RouterEvent,
 )
 from easyremote.protocol.limits import DEFAULT_LIMITS, Limits, Traffic
-from easyremote.protocol.machine import NEVER
 from easyremote.protocol.presence import Attached, PresenceTable
 from easyremote.trust.identity import verify
 from easyremote.wire.cards import decode_card
@@ -107,7 +106,7 @@ class Router:
                 if pause > 0.0:
                     effects.append(Pause(event.link, pause))
                 if pace.small_since != small_since:
-                    most = self.limits.shared_packet_bytes if pace.small_since < NEVER else 0
+                    most = self.limits.shared_packet_bytes if pace.small_since is not None else 0
                     self._say(event.link, PacketLimit(most), effects)
                 self._packet(attached, event.frames, now, effects)
             return effects

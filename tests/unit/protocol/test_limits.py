@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from easyremote.protocol.limits import ALONE_SECONDS, Attempts, Limits, Pace, Traffic
-from easyremote.protocol.machine import NEVER
 from easyremote.wire.limits import WINDOW_BYTES
 
 SLOW = Limits(packets_per_second=10.0, frames_per_second=100.0, bytes_per_second=1000.0, burst_seconds=1.0)
@@ -153,7 +152,7 @@ def test_packets_are_to_be_small_from_the_first_that_held_somebody_up_until_nobo
     pace, large = Pace(Limits(shared_packet_bytes=1000)), 2000
     pace.count([None], large, 0, 1.0)
     pace.count([None], 1000, 1, 2.0)
-    assert pace.small_since == NEVER
+    assert pace.small_since is None
     pace.count([None], large, 1, 3.0)
     assert pace.small_since == 3.0
     pace.count([None], large, 0, 3.0 + ALONE_SECONDS)
@@ -161,4 +160,4 @@ def test_packets_are_to_be_small_from_the_first_that_held_somebody_up_until_nobo
     pace.count([None], large, 0, 3.5 + 2 * ALONE_SECONDS)
     assert pace.small_since == 3.0
     pace.count([None], large, 0, 3.6 + 2 * ALONE_SECONDS)
-    assert pace.small_since == NEVER
+    assert pace.small_since is None
