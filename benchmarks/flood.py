@@ -54,7 +54,7 @@ os.nice(10)  # it stands for a machine of its own: its work is not to be done by
 sent = 0
 async def flood():
     global sent
-    link = engine._driver._link
+    link = engine._driver.link
     while True:
         await link.send(packet)
         sent += 1

@@ -26,7 +26,7 @@ Clubs = Callable[..., Club]
 def link_of(client: Client) -> Link:
     """The raw link of a member that means harm: it may write what it wants."""
     client.connect()
-    link = client._connection.engine._driver._link
+    link = client._connection.engine._driver.link
     assert link is not None
     return link
 
@@ -101,7 +101,7 @@ def test_who_does_not_read_is_disconnected_and_memory_stays_bounded(clubs: Clubs
     for client in deaf:
         client.connect()
         endpoints.append(client._connection.engine._device.endpoint)
-        client._connection.engine._driver._link.receive = _never  # type: ignore[union-attr,method-assign]
+        client._connection.engine._driver.link.receive = _never  # type: ignore[union-attr,method-assign]
     before = gateway.memory_info().rss
     talker = club.member("talker").client()
     link = link_of(talker)
@@ -168,7 +168,7 @@ def test_a_card_that_is_too_large_is_refused(clubs: Clubs) -> None:
     node.serve(blocking=False)
     assert node.wait_for_connection(10)
     assert node._running is not None
-    link = node._running._driver._link
+    link = node._running._driver.link
     assert link is not None
     packet = join([control(encode(Advertise(bytes((1 << 20) + 1), bytes(64))))])
     with contextlib.suppress(LinkError):  # it may hang up before all is written

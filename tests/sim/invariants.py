@@ -128,9 +128,10 @@ def check_nothing_left(scenario: Scenario) -> None:
             peer = here.get(channel.peer)
             if peer is not None and peer.machine.sessions.find(station.machine.endpoint, channel.session.id):
                 assert not channel._held, "frames are held for a turn that does not come"
-        assert set(sessions._active) <= known, "a session that was closed is still active"
+        for route in sessions._routes.values():
+            assert set(route.channels) <= known, "a session that was closed is still active"
         bound = 2 * len(known) + 8
-        assert len(sessions._resets) <= bound
+        assert sum(map(len, sessions._resets.values())) <= bound
     router = scenario.network.gateway.router
     assert router is not None
     table = router.table

@@ -53,6 +53,7 @@ class Scenario:
         self.heavy = self.chance.random() < 0.04
         self.capacity = self.chance.choice([256, 256, 256, 2])
         self.max_value_bytes = self.chance.choice([1 << 24, 1 << 24, 1 << 24, 100_000])
+        self.direct = self.chance.random() < 0.5
         self.scripts: dict[int, Script] = {}
         self.nodes: list[SimNode] = []
         self.clients: list[SimClient] = []
@@ -108,6 +109,7 @@ class Scenario:
             suite=self.suite,
             capacity=self.capacity,
             max_value_bytes=self.max_value_bytes,
+            direct=self.direct,
         )
         self.nodes.append(node)
         node.begin()

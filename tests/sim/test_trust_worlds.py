@@ -18,6 +18,8 @@ WORLDS = 60
 MEMBERSHIP_SECONDS = 3.0
 HEARD_SECONDS = 2.0
 """By then a node that is connected has heard who is out."""
+WAITED_SECONDS = 1.0
+"""A call that was let in in time may still wait for its arguments or its turn."""
 
 
 class Watched(Scenario):
@@ -62,7 +64,8 @@ class Watched(Scenario):
         ]
         ends = [one.membership.expires for one in introduced if one.membership is not None]
         assert ends, "a node ran a call of a device that had shown no membership"
-        assert max(ends) > standing.clock(), "a node ran a call of a device whose membership was over"
+        ended = standing.clock() - max(ends)
+        assert ended < WAITED_SECONDS, "a node ran a call of a device whose membership was over"
 
 
 @pytest.mark.parametrize("seed", range(WORLDS))

@@ -20,9 +20,9 @@ from easyremote.gateway.authority import (
     write_delegation,
 )
 from easyremote.gateway.certificate import own_certificate
-from easyremote.gateway.office import OWNER, reachable
+from easyremote.gateway.office import OWNER
 from easyremote.links.address import check_address
-from easyremote.links.machine import machine_name
+from easyremote.links.machine import machine_name, reachable
 from easyremote.trust.charter import network_text
 from easyremote.trust.identity import device_text
 from easyremote.trust.invite import Invite, write_invite

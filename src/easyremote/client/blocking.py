@@ -136,6 +136,7 @@ class Client(Face):
         grants: Iterable[str] = (),
         home: Path | None = None,
         pickle_with: Iterable[str] = (),
+        direct: bool | None = None,
         connection_timeout_ms: float | None = None,
         request_timeout_ms: float | None = None,
         **old_options: object,
@@ -156,6 +157,7 @@ class Client(Face):
             grants=grants,
             home=home,
             pickle_with=pickle_with,
+            direct=direct,
         )
 
     # ---- calling

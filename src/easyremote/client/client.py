@@ -101,6 +101,8 @@ class AsyncClient(Face):
             ``EASYREMOTE_INVITE``.
         grants: Lines from ``easynet grant``, besides those this device has joined with.
         home: Where this device's key is kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
+        direct: Whether nodes that can be reached without the gateway are; default yes, unless
+            ``EASYREMOTE_DIRECT=off``.
         pickle_with: Names of nodes with which pickles may be exchanged, in calls with ``codec="pickle"`` that
             name the node. **Each of them can run any code on this machine as you**, through what it returns.
             The node's owner has to allow it too, see ``ComputeNode.register``.

@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
+from easyremote.links.connector import reach
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
@@ -82,6 +83,7 @@ class Engine:
         home: Path | None = None,
         invite: str | None = None,
         grants: tuple[bytes, ...] = (),
+        direct: bool = True,
     ) -> None:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
@@ -114,8 +116,9 @@ class Engine:
             dice=random.Random().random,
             max_value_bytes=max_value_bytes,
             clock=time.time,
+            direct=direct,
         )
-        self._driver = Driver(self._device, self._connect, self._perform)
+        self._driver = Driver(self._device, self._connect, self._perform, reach)
         self._driver.start()
 
     async def _connect(self) -> Link:
@@ -212,6 +215,9 @@ class Engine:
             self._connecting[request.call] = give_up
         if watched():
             emit("call requested", call_text(request.call))
+            self._driver.post(request)
+            emit("call sent", call_text(request.call), self._device.caller.path(request.call))
+            return
         self._driver.post(request)
 
     def _cancel(self, number: int) -> None:
@@ -321,6 +327,8 @@ class Engine:
 
     def _give_up_connecting(self, number: int) -> None:
         """A call was asked for while there was no link, and there still is none."""
+        if self._device.caller.direct(number):
+            return  # but its node was reached without the gateway
         self._driver.post(CallCancelled(number))
         self._settle(number, None, self._unreachable())
 
@@ -330,7 +338,8 @@ class Engine:
             f"the link to the gateway at {self.gateway} was lost, and did not come back within "
             f"{DETACHED_SECONDS:g} s; the call may or may not have run"
         )
-        for number in [one for one in self._waiters if one not in self._connecting]:
+        direct = self._device.caller.direct
+        for number in [one for one in self._waiters if one not in self._connecting and not direct(one)]:
             self._driver.post(CallCancelled(number))
             self._settle(number, None, error)
 

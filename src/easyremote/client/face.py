@@ -21,6 +21,7 @@ from easyremote.trust.grant import read_grant
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+DIRECT_VARIABLE = "EASYREMOTE_DIRECT"
 
 
 class Connection:
@@ -75,6 +76,7 @@ def new_connection(
     invite: str | None = None,
     grants: Iterable[str] = (),
     home: Path | None = None,
+    direct: bool | None = None,
 ) -> Connection:
     """A connection that opens its engine with these options.
 
@@ -82,6 +84,7 @@ def new_connection(
         GrantError: One of the lines is not a grant.
     """
     given = tuple(read_grant(line) for line in grants)
+    wants_direct = os.environ.get(DIRECT_VARIABLE, "").lower() not in ("0", "off", "no", "false")
 
     def make() -> Engine:
         return Engine(
@@ -91,6 +94,7 @@ def new_connection(
             home=home,
             invite=invite,
             grants=given,
+            direct=wants_direct if direct is None else direct,
         )
 
     return Connection(gateway, make)
@@ -111,6 +115,7 @@ class Face:
         grants: Iterable[str] = (),
         home: Path | None = None,
         pickle_with: Iterable[str] = (),
+        direct: bool | None = None,
     ) -> None:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
         if not connect_timeout > 0:
@@ -123,6 +128,7 @@ class Face:
             invite=invite,
             grants=grants,
             home=home,
+            direct=direct,
         )
 
     @property

@@ -6,13 +6,11 @@ Everything here is quick and local; what it decides is on disk before anybody is
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from easyremote.errors import EasyRemoteError, MembershipError, NameTakenError
 from easyremote.gateway.admission import Admission
@@ -22,7 +20,7 @@ from easyremote.gateway.enrollment import ROLES, Enrollment
 from easyremote.gateway.memberships import Memberships
 from easyremote.gateway.operations import Operations
 from easyremote.gateway.store import Store
-from easyremote.links.machine import machine_name
+from easyremote.links.machine import machine_name, reachable
 from easyremote.protocol.attachment import welcome_transcript
 from easyremote.protocol.gateway_effects import Admit, Operation, Renew
 from easyremote.protocol.gateway_events import (
@@ -197,16 +195,3 @@ class Office:
             addresses=self._addresses,
             public=self.certificate.public,
         )
-
-
-def reachable(host: str) -> list[str]:
-    """Where devices elsewhere may find this machine: its own addresses, those of this machine alone last."""
-    if host and host not in ("::", "0.0.0.0"):
-        return [f"[{host}]" if ":" in host else host]
-    found = [
-        one.address
-        for several in psutil.net_if_addrs().values()
-        for one in several
-        if one.family == socket.AF_INET and not one.address.startswith("127.")
-    ]
-    return [*found[:6], "127.0.0.1"]

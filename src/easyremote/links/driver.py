@@ -1,7 +1,7 @@
 """Where asyncio meets a machine, and the only such place for devices.
 
-The driver keeps a link up, hands what comes over it to the machine, lets it act when its time has come,
-and writes what it wants to send. A write starts at once when none is under way; while one is, messages
+The driver keeps a link to the gateway up, and direct ones where the machine wants them, hands what comes over
+them to the machine, lets it act when its time has come, and writes what it wants to send. A write starts at once when none is under way; while one is, messages
 gather, and the next packet takes them all. After a packet of several messages the next write waits half
 a millisecond: callers that are out of step then share packets, and a single call never waits.
 """
@@ -10,15 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from easyremote.errors import LinkError, RemoteProtocolError, TrustError
-from easyremote.links.link import Connect, Link
+from easyremote.links.link import Connect, DialDirectly, Link
 from easyremote.protocol.device import Device
-from easyremote.protocol.effects import CloseLink, Effect, Turned
-from easyremote.protocol.events import Event, LinkClosed, LinkOpened, PacketReceived, Woken
+from easyremote.protocol.effects import CloseLink, Dial, Effect, Notice, Turned
+from easyremote.protocol.events import (
+    DialFailed,
+    DirectClosed,
+    DirectOpened,
+    Event,
+    LinkClosed,
+    LinkOpened,
+    PacketReceived,
+    Woken,
+)
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.routes import RELAY
 from easyremote.trace import log
 from easyremote.wire.frame import join, walk
 from easyremote.wire.limits import BUNDLE_MESSAGES
@@ -32,16 +45,43 @@ BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
 
-class Driver:
-    """Drives one device's machine over links to its gateway."""
+class _Line:
+    """A link while it is driven."""
 
-    def __init__(self, machine: Device, connect: Connect, perform: Callable[[Effect], None]) -> None:
+    __slots__ = ("link", "number", "something", "task")
+
+    def __init__(self, number: int, link: Link) -> None:
+        self.number, self.link = number, link
+        self.something = asyncio.Event()
+        self.something.set()  # what has gathered before it stood
+        self.task: asyncio.Task[None] | None = None
+
+
+class Driver:
+    """Drives one device's machine over a link to its gateway, and direct ones.
+
+    Args:
+        machine: The machine.
+        connect: Makes a fresh link to the gateway.
+        perform: Does what the machine asks for, but for what is the driver's own business.
+        dial: Makes a direct link; without it, none are made.
+    """
+
+    def __init__(
+        self,
+        machine: Device,
+        connect: Connect,
+        perform: Callable[[Effect], None],
+        dial: DialDirectly | None = None,
+    ) -> None:
         self._machine = machine
         self._connect = connect
+        self._dial = dial
         self._perform = perform
         self._loop = asyncio.get_running_loop()
-        self._link: Link | None = None
-        self._something_to_send = asyncio.Event()
+        self._lines: dict[int, _Line] = {}
+        self._numbers = itertools.count(RELAY + 1)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._look: asyncio.TimerHandle | None = None
@@ -58,8 +98,14 @@ class Driver:
 
     @property
     def connected(self) -> bool:
-        """Whether a link stands."""
-        return self._link is not None
+        """Whether a link to the gateway stands."""
+        return RELAY in self._lines
+
+    @property
+    def link(self) -> Link | None:
+        """The link to the gateway, if it stands."""
+        line = self._lines.get(RELAY)
+        return line.link if line is not None else None
 
     def post(self, event: Event) -> None:
         """Give the machine an event; on the loop's thread."""
@@ -67,8 +113,10 @@ class Driver:
         effects = self._machine.handle(event, now)
         if effects:
             self._do(effects)
-        if self._machine.ready(now):
-            self._something_to_send.set()
+        for number in self._machine.due(now):
+            line = self._lines.get(number)
+            if line is not None:
+                line.something.set()
         self._set_timer()
 
     async def flush(self, timeout_seconds: float) -> bool:
@@ -91,12 +139,42 @@ class Driver:
         for timer in (self._timer, self._look):
             if timer is not None:
                 timer.cancel()
-        if self._running is not None:
-            self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-        if self._link is not None:
-            await self._link.close()
+        tasks = [*self._tasks, *([self._running] if self._running is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for line in list(self._lines.values()):
+            await line.link.close()
+
+    # ---- direct links
+
+    async def accept(self, link: Link) -> None:
+        """Drive a direct link that somebody opened here, until it ends."""
+        await self._live_directly(link, b"")
+
+    async def _dial_directly(self, dial: Dial) -> None:
+        try:
+            if self._dial is None:
+                raise LinkError("nothing is dialled here")
+            link = await self._dial(dial.addresses, dial.fingerprint)
+        except LinkError as error:
+            self._perform(Notice("direct link failed", detail=str(error)))
+            self.post(DialFailed(dial.peer))
+            return
+        await self._live_directly(link, dial.peer)
+
+    async def _live_directly(self, link: Link, peer: bytes) -> None:
+        number = next(self._numbers)
+        line = _Line(number, link)
+        await self._live(
+            line, DirectOpened(number, peer, os.urandom(32)), lambda reason: DirectClosed(number, reason)
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_say_if_it_broke)
 
     # ---- the link
 
@@ -117,7 +195,7 @@ class Driver:
                 continue
             self.last_error = None
             opened_at = self._loop.time()
-            await self._live(link)
+            await self._live(_Line(RELAY, link), LinkOpened(), LinkClosed)
             # A gateway that hangs up at once is not hammered.
             pause = (
                 BACKOFF_SECONDS
@@ -126,43 +204,45 @@ class Driver:
             )
             await asyncio.sleep(pause * _dice.uniform(0.2, 0.6))
 
-    async def _live(self, link: Link) -> None:
+    async def _live(self, line: _Line, opened: Event, closed: Callable[[str], Event]) -> None:
         """One link's life, from open to closed."""
-        self._link = link
-        self.post(LinkOpened())
-        writer = self._loop.create_task(self._write(link))
-        reason = "the gateway closed the connection"
+        link, number = line.link, line.number
+        self._lines[number] = line
+        self.post(opened)
+        writer = self._loop.create_task(self._write(line))
+        reason = "the other end closed the connection"
         try:
             while (packet := await link.receive()) is not None:
-                self.post(PacketReceived(walk(packet)))
-                await asyncio.sleep(
-                    0
-                )  # asking gRPC for the next packet takes longer than what this one set off
+                self.post(PacketReceived(walk(packet), number))
+                await asyncio.sleep(0)  # asking for the next packet takes longer than what this one set off
         except RemoteProtocolError as error:
-            reason = f"the gateway broke the protocol: {error}"
+            reason = f"the other end broke the protocol: {error}"
         finally:
-            self._link = None
+            del self._lines[number]
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, LinkError):
                 await writer
             await link.close()
-            self.post(LinkClosed(reason))
+            self.post(closed(reason))
 
-    async def _write(self, link: Link) -> None:
-        machine, loop, something = self._machine, self._loop, self._something_to_send
+    async def _write(self, line: _Line) -> None:
+        machine, loop, something = self._machine, self._loop, line.something
+        link, number = line.link, line.number
         while True:
             if not something.is_set():
                 await something.wait()
             something.clear()
-            while frames := machine.pull(loop.time()):
+            while frames := machine.pull(loop.time(), number):
                 self._set_timer()  # what is sent now may have to be sent again
+                bundled = (
+                    machine.sessions.bundled
+                )  # of this pull: another link's may come while this one writes
                 packet = join(frames)
                 try:
                     await link.send(packet)
                 except LinkError:
                     await link.close()
                     return
-                bundled = machine.sessions.bundled
                 if bundled >= SPACING_MESSAGES:
                     await asyncio.sleep(SPACING_SECONDS)
                 full = len(packet) >= machine.attachment.packet_bytes or bundled >= BUNDLE_MESSAGES
@@ -174,8 +254,11 @@ class Driver:
     def _do(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, CloseLink):
-                if self._link is not None:
-                    self._loop.create_task(self._link.close(effect.reason))
+                line = self._lines.get(effect.link)
+                if line is not None:
+                    self._spawn(line.link.close(effect.reason))
+            elif isinstance(effect, Dial):
+                self._spawn(self._dial_directly(effect))
             else:
                 self._perform(effect)
 

@@ -6,7 +6,7 @@ arrives. What was sent just before a break may or may not have arrived; the mach
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 
@@ -32,6 +32,10 @@ class Link(Protocol):
 
 Connect: TypeAlias = Callable[[], Awaitable[Link]]
 """Makes a fresh link, or raises LinkError."""
+
+
+DialDirectly: TypeAlias = Callable[[Sequence[str], bytes], Awaitable[Link]]
+"""Makes a direct link to one of these addresses, under the certificate of this fingerprint; or raises LinkError."""
 
 
 class Listener(Protocol):

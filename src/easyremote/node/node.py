@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from easyremote.errors import EasyRemoteError, UsageError
+from easyremote.errors import EasyRemoteError, ListenError, UsageError
 from easyremote.links.address import check_address, default_gateway
+from easyremote.links.connector import LOCAL, check_listen
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.entrance import Entrance
 from easyremote.links.loop import background_loop, run_in_background
@@ -65,6 +66,9 @@ class ComputeNode:
         node_capabilities: Words for what the node can do; callers may ask for them.
         invite: A line from ``easynet invite``, if this device has not joined the network yet; default
             ``EASYREMOTE_INVITE``.
+        listen: Where callers may reach the node without the gateway, which is quicker and goes on when the gateway
+            is away: ``"local"`` for programs of this machine, ``"lan"`` for all its addresses, ``"host:port"``
+            for one that is this machine's or leads to it, None for nowhere. Members of the network alone get in.
         audit: Whether to write down who called what, when, and how it ended (see ``easynet audit``).
         labels: Names and values callers may ask for, such as ``{"zone": "eu"}``.
         max_value_bytes: The largest argument the node takes.
@@ -82,6 +86,7 @@ class ComputeNode:
         node_capabilities: Iterable[Any] | None = None,
         *,
         invite: str | None = None,
+        listen: str | None = LOCAL,
         audit: bool = True,
         labels: dict[str, str] | None = None,
         max_value_bytes: int = NODE_MAX_VALUE_BYTES,
@@ -107,6 +112,7 @@ class ComputeNode:
             capacity=capacity,
             suite="hybrid" if post_quantum else "classic",
             audit=audit,
+            listen=check_listen(listen),
         )
         self._invite = invite
         self._verbose = log_level.lower() == "debug"
@@ -218,6 +224,7 @@ class ComputeNode:
         Raises:
             NameTakenError: Another device has the node's name. When not blocking, ``wait_for_connection``
                 raises it.
+            ListenError: The address of ``listen=`` is in use, or not this machine's.
         """
         self._stopped.clear()
         if not blocking:
@@ -310,7 +317,12 @@ class ComputeNode:
                 turned_away=self._turned_away,
             )
             self._running = serving  # before it looks: what is registered from now on is told to it
-            serving.start()
+            try:
+                await serving.start()
+            except ListenError:
+                self._running = None
+                await serving.close(0.0)
+                raise
 
         run_in_background(start())
 

@@ -18,9 +18,11 @@ from typing import Any
 import msgspec
 
 from easyremote.errors import EasyRemoteError, LinkError
+from easyremote.links.connector import addresses_of, place_to_listen
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
+from easyremote.links.stream import Certificate, StreamListener, listen
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
 from easyremote.node.record import Record
@@ -67,6 +69,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         capacity: How many calls may run or wait at a time.
         suite: How sessions are agreed on: ``hybrid`` or ``classic``.
         audit: Whether it writes down who called what.
+        listen: Where it takes direct links, as in ``ComputeNode``; None for nowhere.
     """
 
     wanted_name: str
@@ -77,6 +80,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int
     suite: str
     audit: bool
+    listen: str | None
 
 
 class Reception:
@@ -135,6 +139,9 @@ class Serving:
         self._draining = False
         self._ending: asyncio.Task[None] | None = None
         self._prekeys = Prekeys(suite=profile.suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
+        self._certificate = Certificate(time.time()) if profile.listen is not None else None
+        self._listener: StreamListener | None = None
+        self._addresses: list[str] = []
         self._device = Device(
             identity,
             self._endpoint,
@@ -146,6 +153,7 @@ class Serving:
             max_value_bytes=profile.max_value_bytes,
             capacity=profile.capacity,
             clock=time.time,
+            direct=profile.listen is not None,
         )
         self._driver = Driver(self._device, self._connect, self._perform)
         self._executor = Executor(registry, self._driver.post, loop=self._loop, threads=profile.threads)
@@ -153,10 +161,18 @@ class Serving:
         self._rotate_prekey()
         self._replace_worn_prekey()
 
-    def start(self) -> None:
-        """Offer what is registered, and connect; whoever registers from now on calls ``refresh``."""
+    async def start(self) -> None:
+        """Offer what is registered, and connect; whoever registers from now on calls ``refresh``.
+
+        Raises:
+            ListenError: The address for direct links is in use, or not this machine's.
+        """
         for entry in self._registry.entries():
             self._driver.post(_offered(entry))
+        if self._certificate is not None and self._profile.listen is not None:
+            host, port = place_to_listen(self._profile.listen)
+            self._listener = await listen(host, port, self._driver.accept, self._certificate)
+            self._addresses = addresses_of(self._profile.listen, self._listener.address)
         self._driver.start()
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
@@ -193,6 +209,8 @@ class Serving:
             self._driver.post(Woken())  # so that it is sent
             await self._driver.flush(0.2)
         await self._driver.close()
+        if self._listener is not None:
+            await self._listener.close()
         if self._record is not None:
             await asyncio.to_thread(self._record.close)
 
@@ -312,6 +330,8 @@ class Serving:
                 max_value_bytes=profile.max_value_bytes,
                 capacity=profile.capacity,
                 draining=self._draining,
+                addresses=self._addresses,
+                fingerprint=self._certificate.fingerprint if self._certificate is not None else b"",
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))

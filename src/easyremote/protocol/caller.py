@@ -31,9 +31,10 @@ from easyremote.protocol.call import (
 )
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.directory import Directory, NodeView
-from easyremote.protocol.effects import Answered, Delivered, Effect, Faulted, Finished, Notice, Value
+from easyremote.protocol.effects import Answered, Delivered, Dial, Effect, Faulted, Finished, Notice, Value
 from easyremote.protocol.events import CallRequested
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.routes import RELAY
 from easyremote.protocol.sessions import Sessions
 from easyremote.schedule.candidates import Candidate
 from easyremote.schedule.decision import decide
@@ -212,7 +213,22 @@ class Caller:
             size = len(data) if isinstance(data, bytes) else data.size
             channel.say(Invoke(call.number, call.function, EMPTY, call.body, size, timeout, window), 64)
             channel.send_body(call.body, data)
+        if view.dial_at <= now:
+            view.dial_at = NEVER
+            return [Dial(view.card.endpoint, view.addresses, view.card.fingerprint)]
         return []
+
+    def direct(self, number: int) -> bool:
+        """Whether a call is with its node over a direct link."""
+        call = self._calls.get(number)
+        return call is not None and call.channel is not None and call.channel.route.link != RELAY
+
+    def path(self, number: int) -> str:
+        """Where a call went, and over what, in words for a trace; empty if it went nowhere yet."""
+        call = self._calls.get(number)
+        if call is None or call.view is None:
+            return ""
+        return f"{call.view.card.name} {'direct' if self.direct(number) else 'relay'}"
 
     def channels(self) -> set[Channel]:
         """The channels on which answers are awaited."""

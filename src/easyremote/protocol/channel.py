@@ -18,6 +18,7 @@ import msgspec
 
 from easyremote.errors import RemoteProtocolError, ReplayError
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.routes import RELAY, Route
 from easyremote.trust.session import Session
 from easyremote.wire.bundle import (
     LOOSE,
@@ -95,7 +96,7 @@ class _Sink:
 class Channel:
     """The conversation with one peer under one session.
 
-    A channel that has something to do, now or later, stands in ``active``; the others cost nothing.
+    A channel that has something to do, now or later, stands in its route; the others cost nothing.
     """
 
     def __init__(
@@ -105,9 +106,10 @@ class Channel:
         now: float,
         *,
         handshake: bytes | None = None,
-        active: dict[Channel, None] | None = None,
+        route: Route | None = None,
     ) -> None:
-        self._active = {} if active is None else active
+        self.route = Route(RELAY, {}) if route is None else route
+        """The link it goes over."""
         self.session = session
         self.peer = peer
         self.introduced: Any = None
@@ -118,7 +120,8 @@ class Channel:
         self.peer_load = 0
         self.bundled = 0
         self.absent_since = NEVER
-        self.established = handshake is None
+        self.established = self.follows = handshake is None
+        # whoever was called goes the way its caller goes
         self.wake_at = NEVER
         self._handshake = handshake
         # going out
@@ -138,6 +141,8 @@ class Channel:
         self._resend_at = NEVER
         # coming in
         self._expected = 0
+        self.newest = -1
+        """The highest number of an ordered frame that has opened."""
         self._held: dict[int, tuple[Bundle, bytes | memoryview | None]] = {}
         self._held_bytes = 0
         self._ack_at = NEVER
@@ -149,7 +154,7 @@ class Channel:
 
     def say(self, message: Message, size: int = 32) -> None:
         """Queue a message; ``size`` is about what it takes on the wire, in bytes."""
-        self._active[self] = None
+        self.route.add(self)
         self._outbox.append(message)
         self._sizes.append(size)
         self._outbox_bytes += size
@@ -161,7 +166,7 @@ class Channel:
 
     def send_body(self, number: int, data: bytes | Segments) -> None:
         """Queue a large body, to be sent in parts as the window allows."""
-        self._active[self] = None
+        self.route.add(self)
         self._bodies.append(_Body(number, data))
 
     def drop_body(self, number: int) -> None:
@@ -170,7 +175,7 @@ class Channel:
 
     def probe(self) -> None:
         """Send something that must be acknowledged, to learn whether the peer is still there."""
-        self._active[self] = None
+        self.route.add(self)
         self._probe = True
 
     @property
@@ -304,6 +309,8 @@ class Channel:
         if sealed.space != ORDERED:
             self._reckon()
             return []
+        if sealed.counter > self.newest:
+            self.newest = sealed.counter
         if sealed.bulk is not None:
             self._bulk_unacked += len(sealed.bulk)
         self._owe_ack(now, at_once=self._bulk_unacked >= WINDOW_BYTES // 4)
@@ -374,17 +381,24 @@ class Channel:
 
     # ---- breakage
 
-    def wake(self, now: float) -> None:
-        """Time has passed: resend the oldest frame if its acknowledgement is overdue; owe ours at once."""
+    def wake(self, now: float) -> bool:
+        """Time has passed: resend the oldest frame if its acknowledgement is overdue; owe ours at once.
+
+        Returns:
+            Whether an acknowledgement is overdue and nothing at all has come from the peer meanwhile.
+        """
+        silent = False
         if now >= self._ack_at:
             self._ack_due, self._ack_at = True, NEVER
         if now >= self._resend_at and self._retained:
             if not self._resend:
                 self._resend.append(self._retained[0])
                 self._recover_until = self._sent
+            silent = now - self.heard_at >= self._resend_seconds
             self._resend_seconds = min(self._resend_seconds * 2, RESEND_SECONDS_MAX)
             self._resend_at = now + self._resend_seconds
         self._reckon()
+        return silent
 
     def resend_all(self, now: float) -> None:
         """The link or the peer is back: send again all that is not acknowledged."""
@@ -394,10 +408,17 @@ class Channel:
         self._resend_at = now + RESEND_SECONDS if self._retained else NEVER
         self._reckon()
 
+    def move(self, route: Route) -> None:
+        """Go over another link from now on."""
+        if self in self.route.channels:
+            self.route.discard(self)
+            route.add(self)
+        self.route = route
+
     def close(self) -> None:
         """The session is forgotten: whoever still speaks here speaks to nobody."""
-        self._active.pop(self, None)
-        self._active = {}
+        self.route.discard(self)
+        self.route = Route(RELAY, {})
 
     def undelivered(self, now: float) -> None:
         """The gateway says that the peer is not there; what was sent may have reached it all the same."""
@@ -414,9 +435,9 @@ class Channel:
     def _reckon(self) -> None:
         self.wake_at = self._ack_at if self._ack_at < self._resend_at else self._resend_at
         if self.wake_at < NEVER or self._resend or self._ack_due:
-            self._active[self] = None
+            self.route.add(self)
         elif not (self._outbox or self._bodies or self._probe):
-            self._active.pop(self, None)
+            self.route.discard(self)
 
 
 def _size(sealed: Sealed) -> int:

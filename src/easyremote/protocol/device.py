@@ -12,6 +12,7 @@ from easyremote.errors import RemoteProtocolError, SealError
 from easyremote.protocol.attachment import Attachment
 from easyremote.protocol.caller import Caller
 from easyremote.protocol.channel import Channel, Opened
+from easyremote.protocol.direct import DirectLinks
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import (
     Attached,
@@ -27,6 +28,9 @@ from easyremote.protocol.events import (
     CallCancelled,
     CallRequested,
     CardChanged,
+    DialFailed,
+    DirectClosed,
+    DirectOpened,
     Done,
     DrainStarted,
     Ended,
@@ -46,6 +50,7 @@ from easyremote.protocol.events import (
 )
 from easyremote.protocol.guard import Guard
 from easyremote.protocol.machine import NEVER, Entropy
+from easyremote.protocol.routes import RELAY
 from easyremote.protocol.sessions import Sessions
 from easyremote.protocol.standing import Standing
 from easyremote.protocol.worker import CALLS_MAX, Worker
@@ -62,9 +67,11 @@ from easyremote.wire.bundle import (
     read_sealed,
 )
 from easyremote.wire.frame import Carry, Control, Pieces, carry
+from easyremote.wire.limits import MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Change,
+    Departed,
     LoadReport,
     Operate,
     Operated,
@@ -79,6 +86,8 @@ from easyremote.wire.messages import (
 HOUSEKEEPING_SECONDS = 60.0
 LOAD_REPORT_SECONDS = 0.5
 NODES_MAX = 100_000
+SPEAKS_SECONDS = 3.0
+"""A node that has been heard directly so lately is there, whatever the gateway says."""
 
 
 class Device:
@@ -97,18 +106,20 @@ class Device:
         max_value_bytes: int,
         capacity: int = CALLS_MAX,
         clock: Callable[[], float],
+        direct: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.standing = Standing(identity.device, clock)
         self.attachment = Attachment(identity, endpoint, self.standing, name=name, role=role)
         self.sessions = Sessions(identity, endpoint, entropy, prekeys)
-        self.directory = Directory(self.standing)
+        self.directory = Directory(self.standing, dials=direct)
         self._served_as = name.rstrip("*")
         self.caller = Caller(self.sessions, self.directory, dice, max_value_bytes=max_value_bytes)
         self.worker: Worker | None = None
         if prekeys is not None:
             guard = Guard(self.standing, lambda: self._served_as)
             self.worker = Worker(self.sessions, guard, max_value_bytes=max_value_bytes, capacity=capacity)
+        self.direct = DirectLinks(identity, endpoint, self.standing, serves=direct and prekeys is not None)
         self._watching = role == "client"
         self._load_sent: tuple[int, int] = (0, 0)
         self._load_at = NEVER
@@ -148,6 +159,13 @@ class Device:
                 self._snapshot = []
                 self.directory.hold()
                 return self.attachment.closed(reason)
+            case DirectOpened():
+                return self.direct.opened(event, now)
+            case DirectClosed(link=link, reason=reason):
+                return self._direct_closed(link, reason, now)
+            case DialFailed(peer=peer):
+                if (view := self.directory.nodes.get(peer)) is not None:
+                    view.dial_later(now)
             case CardChanged():
                 if self.attachment.attached:
                     self.attachment.say(Advertise(event.card, event.signature))
@@ -162,16 +180,24 @@ class Device:
     # ---- what comes over the link
 
     def _packet(self, packet: PacketReceived, now: float) -> Sequence[Effect]:
-        self.attachment.heard(now)
         effects: list[Effect] = []
+        link = packet.link
         try:
-            for frame in packet.frames:
-                if isinstance(frame, Carry):
-                    self._carried(frame, now, effects)
-                else:
-                    effects += self._control(frame, now)
+            if link == RELAY:
+                self.attachment.heard(now)
+                for frame in packet.frames:
+                    if isinstance(frame, Carry):
+                        self._carried(frame.peer, frame.body, RELAY, now, effects)
+                    else:
+                        effects += self._control(frame, now)
+            else:
+                for frame in packet.frames:
+                    if isinstance(frame, Carry):  # whoever it says it is from, it is from who said hello here
+                        self._carried(self.direct.speaker(link), frame.body, link, now, effects)
+                    else:
+                        self._greeted(link, frame, effects)
         except RemoteProtocolError as error:
-            effects.append(CloseLink(f"the gateway broke the protocol: {error}"))
+            effects.append(CloseLink(f"the other end broke the protocol: {error}", link))
         worker = self.worker
         if (
             worker is not None
@@ -208,6 +234,8 @@ class Device:
                 return [Synced(), *self.caller.retry_waiting(now), *self._expire(now)]
             case Change():
                 back = self.directory.take_change(record, now)
+                if isinstance(record.event, Departed):
+                    self._ask_directly(record.event.endpoint)
                 if back is not None:
                     self._peer_back(back, now)
                 return [*self.caller.retry_waiting(now), *self._expire(now)]
@@ -218,6 +246,28 @@ class Device:
             case Operated(number=number, reply=reply, error=error):
                 return [OperationDone(number, reply, error)]
         return []
+
+    def _greeted(self, link: int, frame: Control, effects: list[Effect]) -> None:
+        """A direct link's own business."""
+        record = decode(frame.data)
+        if record is None:
+            return
+        up, wanted = self.direct.take(link, record)
+        effects += wanted
+        if up is not None:
+            self.sessions.open_route(link, up.peer, move=up.dialled)
+            if up.dialled and (view := self.directory.nodes.get(up.peer)) is not None:
+                view.dial_failures = 0
+
+    def _direct_closed(self, link: int, reason: str, now: float) -> list[Effect]:
+        """What went over a direct link goes through the gateway from now on."""
+        direct = self.direct.closed(link)
+        if direct is None:
+            return []
+        self.sessions.close_route(link, now)
+        if direct.dialled and (view := self.directory.nodes.get(direct.peer)) is not None:
+            view.dial_later(now)
+        return [Notice("direct link down", detail=reason)] if direct.up else []
 
     def _joined(self, joined: Joined, now: float) -> list[Effect]:
         """What the device keeps of its network, as it is now; another network makes all that is known void."""
@@ -248,7 +298,7 @@ class Device:
             effects += self.worker.cast_out()
         for view in self.directory.cast_out():
             effects += self.caller.node_lost(view, now)
-        return effects
+        return [*effects, *self.direct.cast_out()]
 
     def _attached(self, now: float) -> None:
         if self._watching:
@@ -258,6 +308,8 @@ class Device:
             self._load_at = now
         waited_for = self.caller.channels()
         for channel in self.sessions:
+            if channel.route.link != RELAY:
+                continue
             channel.resend_all(now)
             if channel in waited_for:
                 channel.probe()  # the peer learns that we are back, and sends what we missed
@@ -273,36 +325,38 @@ class Device:
             return
         session, _, space = found
         channel = self.sessions.find(peer, session)
-        if channel is not None and space == 0:
+        if channel is not None and space == 0 and channel.route.link == RELAY:
             channel.undelivered(now)
 
-    def _carried(self, frame: Carry, now: float, effects: list[Effect]) -> None:
+    def _carried(
+        self, peer: bytes, body: bytes | memoryview, link: int, now: float, effects: list[Effect]
+    ) -> None:
         """A sealed frame; what does not open is dropped, what breaks the protocol ends its session."""
         try:
-            sealed = read_sealed(frame.body)
+            sealed = read_sealed(body)
         except RemoteProtocolError:
             self.sessions.refused += 1
             return
         if sealed.space == RESET:
-            channel = self.sessions.find(frame.peer, sealed.session)
+            channel = self.sessions.find(peer, sealed.session)
             if channel is not None:
                 self._session_over(channel, now, effects)
             return
         try:
-            received = self.sessions.receive(frame.peer, sealed, now)
+            received = self.sessions.receive(peer, sealed, now, link)
             if received is None:
                 return
             channel, bundles = received
-            view = self.directory.nodes.get(frame.peer)
+            view = self.directory.nodes.get(peer)
             if view is not None:
                 view.candidate.running = channel.peer_load
             for opened in bundles:
                 self._opened(channel, opened, now, effects)
         except (RemoteProtocolError, SealError) as error:
-            channel_or_none = self.sessions.find(frame.peer, sealed.session)
+            channel_or_none = self.sessions.find(peer, sealed.session)
             effects.append(Notice("session broken", detail=str(error)))
             if channel_or_none is not None:
-                self.sessions.reset(frame.peer, sealed.session)
+                self.sessions.reset(peer, sealed.session, link)
                 self._session_over(channel_or_none, now, effects)
 
     def _session_over(self, channel: Channel, now: float, effects: list[Effect]) -> None:
@@ -336,15 +390,18 @@ class Device:
             self.caller.wake_at,
             self._tidy_at,
             self._load_at,
+            self.direct.wake_at,
+            self.sessions.wake_at(relay=self.attachment.attached),
         )
-        if self.attachment.attached:
-            at = min(at, self.sessions.wake_at)
         return at if self.worker is None else min(at, self.worker.wake_at)
 
     def _wake(self, now: float) -> list[Effect]:
         effects = self.attachment.wake(now) if now >= self.attachment.wake_at else []
-        if self.attachment.attached:
-            self.sessions.wake(now)
+        for link in self.sessions.wake(now, relay=self.attachment.attached):
+            reason = "the other end has fallen silent"
+            effects += [CloseLink(reason, link), *self._direct_closed(link, reason, now)]
+        if now >= self.direct.wake_at:
+            effects += self.direct.wake(now)
         effects += self._expire(now)
         effects += self.caller.wake(now)
         if self.worker is not None:
@@ -362,10 +419,29 @@ class Device:
     def _expire(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if self.attachment.attached and now >= self.directory.wake_at:
-            for view in self.directory.expire(now):
+            for view in self.directory.expire(now, lambda endpoint: self._speaks(endpoint, now)):
                 effects.append(Notice("node lost", detail=view.card.name))
                 effects += self.caller.node_lost(view, now)
         return effects
+
+    def _speaks(self, endpoint: bytes, now: float) -> bool:
+        """Whether a node that the gateway does not reach speaks to us directly."""
+        if endpoint not in self.direct:
+            return False
+        self._ask_directly(endpoint)
+        return any(
+            channel.peer == endpoint
+            and channel.route.link != RELAY
+            and now - channel.heard_at < SPEAKS_SECONDS
+            for channel in self.sessions
+        )
+
+    def _ask_directly(self, endpoint: bytes) -> None:
+        """The gateway says that a node is gone: where there is a direct link, it is asked itself."""
+        if endpoint in self.direct:
+            for channel in self.sessions:
+                if channel.peer == endpoint and channel.route.link != RELAY:
+                    channel.probe()
 
     def _report_load(self, worker: Worker, now: float) -> None:
         """Tell the gateway how busy we are, when that changed, and not too often."""
@@ -378,19 +454,29 @@ class Device:
 
     # ---- what goes over the link
 
-    def ready(self, now: float) -> bool:
-        """Whether ``pull`` would give something."""
+    def due(self, now: float) -> list[int]:
+        """The links that ``pull`` would give something for, by their numbers."""
         attachment = self.attachment
-        return bool(attachment.outgoing) or (attachment.attached and self.sessions.ready(now))
+        links = self.sessions.due(now, relay=attachment.attached)
+        if attachment.outgoing and RELAY not in links:
+            links.append(RELAY)
+        links += self.direct.due()
+        return links
 
-    def pull(self, now: float) -> list[Pieces]:
+    def pull(self, now: float, link: int = RELAY) -> list[Pieces]:
         """The frames for the next packet: control first, then sealed ones up to a packet's size."""
-        attachment = self.attachment
-        frames, attachment.outgoing = attachment.outgoing, []
-        if not attachment.attached:
-            return frames
+        if link == RELAY:
+            attachment = self.attachment
+            frames, attachment.outgoing = attachment.outgoing, []
+            if not attachment.attached:
+                return frames
+            most = attachment.packet_bytes
+        else:
+            greeting = self.direct.pull(link)
+            if greeting is None:
+                return []
+            frames, most = greeting, MAX_PACKET_BYTES
         load = len(self.worker) if self.worker is not None else 0
-        sealed = self.sessions.pull(now, load, attachment.packet_bytes)
-        for peer, pieces in sealed:
+        for peer, pieces in self.sessions.pull(now, load, most, link):
             frames.append(carry(peer, *pieces))
         return frames

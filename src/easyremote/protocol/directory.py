@@ -11,7 +11,7 @@ calls, and calls in flight wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from easyremote.errors import DecodeError, MembershipError, RemoteProtocolError, SignatureError
 from easyremote.protocol.machine import NEVER
@@ -24,6 +24,7 @@ from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Pre
 
 CLOSED_GRACE_SECONDS = 1.0
 """How long calls wait for a node whose connection dropped."""
+REDIAL_SECONDS_MAX = 300.0
 CARD_LABEL = b"easyremote/v1 card"
 
 
@@ -35,11 +36,25 @@ def card_transcript(card: bytes) -> bytes:
 class NodeView:
     """A node as this device sees it."""
 
-    __slots__ = ("candidate", "card", "functions", "load", "membership", "missing_until")
+    __slots__ = (
+        "addresses",
+        "candidate",
+        "card",
+        "dial_at",
+        "dial_failures",
+        "functions",
+        "load",
+        "membership",
+        "missing_until",
+    )
 
     def __init__(self, card: NodeCard, load: LoadReport, membership: Membership) -> None:
         self.candidate = Candidate(endpoint=card.endpoint, name=card.name)
         self.missing_until = NEVER
+        self.addresses: list[str] = []
+        self.dial_at = NEVER
+        """From when on a call may have the node dialled directly."""
+        self.dial_failures = 0
         self.update(card, load, membership)
 
     def update(self, card: NodeCard, load: LoadReport, membership: Membership) -> None:
@@ -53,6 +68,14 @@ class NodeView:
         candidate.labels = card.labels
         candidate.capabilities = frozenset(card.capabilities)
         candidate.draining = card.draining
+        if card.addresses != self.addresses:
+            self.addresses, self.dial_failures = card.addresses, 0
+            self.dial_at = 0.0 if card.addresses else NEVER
+
+    def dial_later(self, now: float) -> None:
+        """It could not be reached directly, or no longer is: try again, each time a little later."""
+        self.dial_failures += 1
+        self.dial_at = now + min(2.0**self.dial_failures, REDIAL_SECONDS_MAX) if self.addresses else NEVER
 
     @property
     def present(self) -> bool:
@@ -61,10 +84,16 @@ class NodeView:
 
 
 class Directory:
-    """The live copy."""
+    """The live copy.
 
-    def __init__(self, standing: Standing) -> None:
+    Args:
+        standing: What this device believes.
+        dials: Whether nodes are to be reached directly where they can be.
+    """
+
+    def __init__(self, standing: Standing, *, dials: bool = True) -> None:
         self._standing = standing
+        self._dials = dials
         self.nodes: dict[bytes, NodeView] = {}
         self.synced = False
         self.rejected = 0
@@ -156,6 +185,8 @@ class Directory:
                 del self._by_name[view.card.name]  # it may have come back under another
             view.update(card, presence.load, membership)
         view.missing_until = NEVER
+        if not self._dials:
+            view.dial_at = NEVER
         self._by_name[card.name] = view
         self._by_function.clear()
 
@@ -192,10 +223,17 @@ class Directory:
 
     # ---- time
 
-    def expire(self, now: float) -> list[NodeView]:
-        """Forget the nodes whose grace is over; they are lost."""
-        lost = [view for view in self.nodes.values() if view.missing_until <= now]
+    def expire(self, now: float, speaks: Callable[[bytes], bool] = lambda _: False) -> list[NodeView]:
+        """Forget the nodes whose grace is over; they are lost, unless they still speak to us some other way."""
+        lost = []
+        for view in self.nodes.values():
+            if view.missing_until <= now:
+                if speaks(view.card.endpoint):
+                    view.missing_until = now + CLOSED_GRACE_SECONDS
+                else:
+                    lost.append(view)
         self._forget(lost)
+        self._reckon()
         return lost
 
     def _forget(self, lost: list[NodeView]) -> None:

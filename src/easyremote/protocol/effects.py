@@ -56,9 +56,18 @@ class OperationDone(msgspec.Struct, frozen=True, gc=False):
 
 
 class CloseLink(msgspec.Struct, frozen=True, gc=False):
-    """Close the link; it is dead or the other side broke the protocol."""
+    """Close the link; it is dead or the other side broke the protocol. ``link`` is a direct one's number."""
 
     reason: str
+    link: int = 0
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """Try to reach this endpoint directly at one of its addresses, under the certificate of this fingerprint."""
+
+    peer: bytes
+    addresses: list[str]
+    fingerprint: bytes
 
 
 class Synced(msgspec.Struct, frozen=True, gc=False):
@@ -176,6 +185,7 @@ Effect: TypeAlias = (
     | RevocationsChanged
     | OperationDone
     | CloseLink
+    | Dial
     | Synced
     | Answered
     | Delivered

@@ -52,9 +52,34 @@ class LinkClosed(msgspec.Struct, frozen=True, gc=False):
 
 
 class PacketReceived(msgspec.Struct, frozen=True):
-    """Frames came over the link, in this order."""
+    """Frames came over the link, in this order; ``link`` is a direct link's number, 0 for the gateway's."""
 
     frames: list[Carry | Control]
+    link: int = 0
+
+
+class DirectOpened(msgspec.Struct, frozen=True, gc=False):
+    """A fresh direct link stands: to the endpoint ``peer`` that was dialled, or from whoever dialled here.
+
+    ``nonce`` are 32 random bytes for them to sign.
+    """
+
+    link: int
+    peer: bytes = b""
+    nonce: bytes = b""
+
+
+class DirectClosed(msgspec.Struct, frozen=True, gc=False):
+    """A direct link is gone."""
+
+    link: int
+    reason: str = ""
+
+
+class DialFailed(msgspec.Struct, frozen=True, gc=False):
+    """None of the endpoint's addresses answered."""
+
+    peer: bytes
 
 
 class CallRequested(msgspec.Struct, frozen=True):
@@ -166,6 +191,9 @@ Event: TypeAlias = (
     | LinkOpened
     | LinkClosed
     | PacketReceived
+    | DirectOpened
+    | DirectClosed
+    | DialFailed
     | CallRequested
     | CallCancelled
     | ItemsTaken

@@ -30,8 +30,8 @@ class Machine(Protocol):
     def handle(self, event: Event, now: float) -> Sequence[Effect]:
         """Take one event; return what must be done about it."""
 
-    def ready(self, now: float) -> bool:
-        """Whether ``pull`` would give something."""
+    def due(self, now: float) -> list[int]:
+        """The links that ``pull`` would give something for, by their numbers; 0 is the gateway's."""
 
-    def pull(self, now: float) -> list[Pieces]:
+    def pull(self, now: float, link: int = 0) -> list[Pieces]:
         """The frames to put into the next packet; empty when there is nothing to send."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from easyremote.errors import SealError
 from easyremote.protocol.channel import Channel, Opened
 from easyremote.protocol.machine import NEVER, Entropy
+from easyremote.protocol.routes import RELAY, Route
 from easyremote.trust.handshake import Prekeys, PublicPrekey, initiate
 from easyremote.trust.identity import Identity
 from easyremote.trust.session import Session
@@ -42,8 +43,12 @@ class Sessions:
         self.prekeys = prekeys
         self._channels: dict[tuple[bytes, int], Channel] = {}
         self._current: dict[bytes, Channel] = {}
-        self._active: dict[Channel, None] = {}
-        self._resets: list[tuple[bytes, Pieces]] = []
+        self._awake: dict[Route, None] = {}
+        self._relay = Route(RELAY, self._awake)
+        self._routes: dict[int, Route] = {RELAY: self._relay}
+        self._direct: dict[bytes, Route] = {}
+        """The routes of peers that are reached directly."""
+        self._resets: dict[int, list[tuple[bytes, Pieces]]] = {}
         self.tokens: list[bytes] = []
         """What this device shows those whom it calls, first thing in every session."""
         self.bundled = 0
@@ -66,7 +71,13 @@ class Sessions:
         handshake, keys = initiate(
             self._identity, caller=self.endpoint, node=peer, prekey=prekey, secret=self._entropy(32)
         )
-        channel = Channel(Session(keys, initiator=True), peer, now, handshake=handshake, active=self._active)
+        channel = Channel(
+            Session(keys, initiator=True),
+            peer,
+            now,
+            handshake=handshake,
+            route=self._direct.get(peer, self._relay),
+        )
         self._channels[peer, channel.session.id] = channel
         self._current[peer] = channel
         self._present(channel)
@@ -81,12 +92,17 @@ class Sessions:
     def _present(self, channel: Channel) -> None:
         channel.say(Present(self.tokens), 16 + sum(map(len, self.tokens)))
 
-    def receive(self, peer: bytes, sealed: Sealed, now: float) -> tuple[Channel, list[Opened]] | None:
-        """Open a frame from this peer; None when it does not open, which changes nothing."""
+    def receive(
+        self, peer: bytes, sealed: Sealed, now: float, link: int = RELAY
+    ) -> tuple[Channel, list[Opened]] | None:
+        """Open a frame that came from this peer over that link; None when it does not open, which changes nothing.
+
+        A channel that was accepted goes the way its caller's newest frame came: the caller knows which links work.
+        """
         channel = self._channels.get((peer, sealed.session))
-        accepted = channel is None
+        accepted, newest = channel is None, channel.newest if channel is not None else -1
         if channel is None:
-            channel = self._accept(peer, sealed, now)
+            channel = self._accept(peer, sealed, now, link)
             if channel is None:
                 return None
         try:
@@ -102,27 +118,30 @@ class Sessions:
             self._channels[peer, sealed.session] = channel
             if self.prekeys is not None and sealed.handshake is not None:
                 self.prekeys.remember(sealed.handshake)
+        if link != channel.route.link and channel.newest > newest and channel.follows:
+            channel.move(self._routes.get(link, self._relay))
         return channel, opened
 
-    def _accept(self, peer: bytes, sealed: Sealed, now: float) -> Channel | None:
+    def _accept(self, peer: bytes, sealed: Sealed, now: float, link: int) -> Channel | None:
         if sealed.handshake is None or self.prekeys is None:
-            self.reset(peer, sealed.session)
+            self.reset(peer, sealed.session, link)
             return None
         try:
             keys = self.prekeys.respond(sealed.handshake, caller=peer, node=self.endpoint)
         except SealError:  # for a prekey that is gone, or of a session that was forgotten here
             self.refused += 1
-            self.reset(peer, sealed.session)
+            self.reset(peer, sealed.session, link)
             return None
         if keys.session_id != sealed.session:
             self.refused += 1
             return None
-        return Channel(Session(keys, initiator=False), peer, now, active=self._active)
+        return Channel(Session(keys, initiator=False), peer, now, route=self._relay)
 
-    def reset(self, peer: bytes, session: int) -> None:
-        """Tell a peer that this session is not known here."""
-        if len(self._resets) < RESETS_MAX:
-            self._resets.append((peer, write_sealed(session, 0, RESET, b"")))
+    def reset(self, peer: bytes, session: int, link: int = RELAY) -> None:
+        """Tell a peer, over the link it used, that this session is not known here."""
+        resets = self._resets.setdefault(link, [])
+        if len(resets) < RESETS_MAX:
+            resets.append((peer, write_sealed(session, 0, RESET, b"")))
 
     def find(self, peer: bytes, session: int) -> Channel | None:
         """The channel of this session, if it is known."""
@@ -147,16 +166,49 @@ class Sessions:
             if now - channel.heard_at > limit and channel.session.id not in busy:
                 self.close(channel)
 
-    def ready(self, now: float) -> bool:
-        """Whether ``pull`` would give something."""
-        return bool(self._resets) or any(channel.ready(now) for channel in self._active)
+    # ---- routes
 
-    def pull(self, now: float, load: int, budget: int) -> list[tuple[bytes, Pieces]]:
-        """Frames to send now, each with its peer."""
-        frames: list[tuple[bytes, Pieces]] = self._resets
-        self._resets = []
+    def open_route(self, link: int, peer: bytes, *, move: bool) -> None:
+        """There is a direct link to this peer; ``move`` what goes to it over the gateway, and what will."""
+        route = self._routes[link] = Route(link, self._awake)
+        if move:
+            self._direct[peer] = route
+            for channel in self:
+                if channel.peer == peer:
+                    channel.move(route)
+
+    def close_route(self, link: int, now: float) -> None:
+        """A direct link is gone: what went over it goes through the gateway, and what is not acknowledged again."""
+        route = self._routes.pop(link, None)
+        self._resets.pop(link, None)
+        if route is None:
+            return
+        self._direct = {peer: one for peer, one in self._direct.items() if one is not route}
+        self._awake.pop(route, None)
+        for channel in self:
+            if channel.route is route:
+                channel.move(self._direct.get(channel.peer, self._relay))
+                channel.resend_all(now)
+
+    def due(self, now: float, *, relay: bool) -> list[int]:
+        """The links that ``pull`` would give something for; the relay's only if that is up."""
+        links = [link for link in self._resets if relay or link != RELAY]
+        for route in list(self._awake):
+            if not route.channels:
+                del self._awake[route]
+            elif (relay or route is not self._relay) and any(one.ready(now) for one in route.channels):
+                links.append(route.link)
+        return links
+
+    def pull(self, now: float, load: int, budget: int, link: int = RELAY) -> list[tuple[bytes, Pieces]]:
+        """Frames to send over that link now, each with its peer."""
+        frames = self._resets.pop(link, [])
         self.bundled = 0
-        for channel in list(self._active):
+        route = self._routes.get(link)
+        if route is None:
+            return frames
+        active = route.channels
+        for channel in list(active):
             if budget <= 0:
                 break
             if channel.ready(now):
@@ -165,17 +217,26 @@ class Sessions:
                     budget -= sum(map(len, pieces))
                 self.bundled += channel.bundled
                 channel.bundled = 0
-                if budget <= 0 and channel in self._active:  # next time the others go first
-                    self._active[channel] = self._active.pop(channel)
+                if budget <= 0 and channel in active:  # next time the others go first
+                    active[channel] = active.pop(channel)
         return frames
 
-    def wake(self, now: float) -> None:
-        """Let every channel whose time has come act."""
-        for channel in list(self._active):
-            if channel.wake_at <= now:
-                channel.wake(now)
+    def wake(self, now: float, *, relay: bool) -> set[int]:
+        """Let every channel whose time has come act; the direct links over which a peer has fallen silent."""
+        silent: set[int] = set()
+        for route in list(self._awake):
+            if route is self._relay and not relay:
+                continue
+            for channel in list(route.channels):
+                if channel.wake_at <= now and channel.wake(now) and route is not self._relay:
+                    silent.add(route.link)
+        return silent
 
-    @property
-    def wake_at(self) -> float:
-        """The earliest time a channel wants to be woken."""
-        return min((channel.wake_at for channel in self._active), default=NEVER)
+    def wake_at(self, *, relay: bool) -> float:
+        """The earliest time a channel wants to be woken; of the relay's only if that is up."""
+        at = NEVER
+        for route in self._awake:
+            if relay or route is not self._relay:
+                for channel in route.channels:
+                    at = min(at, channel.wake_at)
+        return at

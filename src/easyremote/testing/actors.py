@@ -20,6 +20,7 @@ from easyremote.protocol.effects import (
     CloseLink,
     Delivered,
     Detached,
+    Dial,
     Effect,
     Faulted,
     Finished,
@@ -35,6 +36,9 @@ from easyremote.protocol.events import (
     CallCancelled,
     CallRequested,
     CardChanged,
+    DialFailed,
+    DirectClosed,
+    DirectOpened,
     DrainStarted,
     Event,
     ItemsTaken,
@@ -48,6 +52,7 @@ from easyremote.protocol.events import (
     Woken,
 )
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.routes import RELAY
 from easyremote.testing.fakes import FakeExecutor
 from easyremote.testing.network import UP, Line, Network, SimLink
 from easyremote.testing.world import Timer
@@ -74,12 +79,10 @@ class Station:
         self.attached = False
         self.leaving = False
         self.turned: EasyRemoteError | None = None
-        self._link: SimLink | None = None
-        self._reader: _Reader | None = None
+        self._cables: dict[int, _Cable] = {}
+        self._numbers = RELAY
         realm = network.gateway.realm
         self.machine.handle(Joined(realm.root.device, realm.gateway.device, b""), self.world.now)
-        self._writing = False
-        self._blocked = False
         self._timer: Timer | None = None
         self._woken_at = 0.0
         self._wakes = 0
@@ -98,9 +101,9 @@ class Station:
         self.alive = False
         if self._timer is not None:
             self._timer.cancel()
-        if self._link is not None:
-            self._link.close(UP)
-            self._link = None
+        for cable in list(self._cables.values()):
+            cable.link.close(cable.side)
+        self._cables.clear()
 
     def post(self, event: Event) -> None:
         """Give the machine an event and do what it asks for."""
@@ -108,12 +111,14 @@ class Station:
             return
         for effect in self.machine.handle(event, self.world.now):
             if isinstance(effect, CloseLink):
-                self.world.note("close link", self.line.name, effect.reason)
-                self._hang_up(effect.reason)
+                self.world.note("close link", self.line.name, effect.link, effect.reason)
+                self._hang_up(effect.link, effect.reason)
+            elif isinstance(effect, Dial):
+                self._dial_directly(effect)
             else:
                 self.perform(effect)
         self._write_soon()
-        self._set_timer()
+        self.set_timer()
 
     def perform(self, effect: Effect) -> None:
         """Do what the machine asks for."""
@@ -128,7 +133,7 @@ class Station:
         elif isinstance(effect, Notice):
             self.world.note(effect.name, self.line.name, effect.call)
 
-    # ---- the link
+    # ---- links
 
     def _dial(self) -> None:
         if self.alive and not self.leaving:
@@ -140,76 +145,82 @@ class Station:
         self._pause = min(self._pause * 2, BACKOFF_SECONDS_MAX)
 
     def _connected(self, link: SimLink) -> None:
-        reader = _Reader(self, link)
-        link.attach(1 - UP, reader)
+        self._plug(link, RELAY, UP, LinkOpened())
+
+    def _dial_directly(self, dial: Dial) -> None:
+        def connected(link: SimLink) -> None:
+            number = self._number()
+            self._plug(link, number, UP, DirectOpened(number, dial.peer, self._nonce()))
+
+        def failed() -> None:
+            self.post(DialFailed(dial.peer))
+
+        self.network.dial_directly(self.line, dial.addresses[0], connected, failed)
+
+    def accept(self, link: SimLink) -> None:
+        """Somebody has dialled this process."""
+        number = self._number()
+        self._plug(link, number, 1 - UP, DirectOpened(number, b"", self._nonce()))
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _nonce(self) -> bytes:
+        return self.world.random.randbytes(32)
+
+    def _plug(self, link: SimLink, number: int, side: int, opened: Event) -> None:
+        cable = _Cable(self, number, link, side)
+        link.attach(1 - side, cable)
         if not self.alive:
-            link.close(UP)
+            link.close(side)
             return
-        self._link, self._reader, self._blocked = link, reader, False
-        self._opened_at = self.world.now
-        self.post(LinkOpened())
+        self._cables[number] = cable
+        self.post(opened)
 
-    def _hang_up(self, reason: str) -> None:
-        if self._link is not None:
-            self._link.close(UP)
-            self._ended(reason)
+    def _hang_up(self, number: int, reason: str) -> None:
+        cable = self._cables.get(number)
+        if cable is not None:
+            cable.link.close(cable.side)
+            self.unplugged(cable, reason)
 
-    def _ended(self, reason: str) -> None:
-        self._link = None
+    def unplugged(self, cable: _Cable, reason: str) -> None:
+        """A link is over."""
+        if not self.drives(cable):
+            return
+        del self._cables[cable.number]
+        if cable.number != RELAY:
+            self.post(DirectClosed(cable.number, reason))
+            return
         self.post(LinkClosed(reason))
-        long_lived = self.world.now - self._opened_at > 1.0
+        long_lived = self.world.now - cable.opened_at > 1.0
         self._pause = BACKOFF_SECONDS if long_lived else min(self._pause * 2, BACKOFF_SECONDS_MAX)
         self.world.after(self._pause * self.world.random.uniform(0.2, 0.6), self._dial)
 
-    def packet(self, link: SimLink, packet: bytes) -> None:
+    def packet(self, cable: _Cable, packet: bytes) -> None:
         """A packet has come."""
-        if link is self._link:
+        if self.drives(cable):
             try:
                 frames = walk(packet)
             except RemoteProtocolError as error:
-                self._hang_up(str(error))
+                self._hang_up(cable.number, str(error))
                 return
-            self.post(PacketReceived(frames))
+            self.post(PacketReceived(frames, cable.number))
 
-    def ended(self, link: SimLink) -> None:
-        """The link is over."""
-        if link is self._link:
-            self._ended("the link ended")
-
-    # ---- writing
+    def drives(self, cable: _Cable) -> bool:
+        """Whether the link is still one of this process's."""
+        return self._cables.get(cable.number) is cable
 
     def _write_soon(self) -> None:
-        if not self._writing and self._link is not None:
-            self._writing = True
-            self.world.soon(self._write)
-
-    def _write(self) -> None:
-        self._writing = False
-        link = self._link
-        if link is None or not self.alive:
-            return
-        if not link.has_room(UP):
-            return  # room() comes
-        frames = self.machine.pull(self.world.now)
-        self._set_timer()
-        if not frames:
-            return
-        packet = join(frames)
-        link.send(UP, packet)
-        self._writing = True
-        seconds = len(packet) / self.network.weather.bytes_per_second
-        if self.machine.sessions.bundled >= SPACING_MESSAGES:
-            seconds += SPACING_SECONDS
-        self.world.after(seconds, self._write)
-
-    def room(self, link: SimLink) -> None:
-        """The next packet is welcome."""
-        if link is self._link:
-            self._write_soon()
+        for number in self.machine.due(self.world.now):
+            cable = self._cables.get(number)
+            if cable is not None:
+                cable.write_soon()
 
     # ---- time
 
-    def _set_timer(self) -> None:
+    def set_timer(self) -> None:
+        """See when the machine wants to be woken."""
         at = self.machine.wake_at
         if at == NEVER or (self._timer is not None and self._timer.at <= at):
             return
@@ -227,20 +238,47 @@ class Station:
         self.post(Woken())
 
 
-class _Reader:
-    """A station's end of one link; news of links it has hung up on goes nowhere."""
+class _Cable:
+    """A station's end of one link, and its writer; news of links it has hung up on goes nowhere."""
 
-    def __init__(self, station: Station, link: SimLink) -> None:
-        self._station, self._link = station, link
+    def __init__(self, station: Station, number: int, link: SimLink, side: int) -> None:
+        self._station, self.number, self.link, self.side = station, number, link, side
+        self._world = station.world
+        self.opened_at = station.world.now
+        self._writing = False
 
     def packet(self, packet: bytes) -> None:
-        self._station.packet(self._link, packet)
+        self._station.packet(self, packet)
 
     def ended(self) -> None:
-        self._station.ended(self._link)
+        self._station.unplugged(self, "the link ended")
 
     def room(self) -> None:
-        self._station.room(self._link)
+        self.write_soon()
+
+    def write_soon(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._world.soon(self._write)
+
+    def _write(self) -> None:
+        self._writing = False
+        station, link = self._station, self.link
+        if not station.alive or not station.drives(self):
+            return
+        if not link.has_room(self.side):
+            return  # room() comes
+        frames = station.machine.pull(self._world.now, self.number)
+        station.set_timer()
+        if not frames:
+            return
+        packet = join(frames)
+        link.send(self.side, packet)
+        self._writing = True
+        seconds = len(packet) / station.network.weather.bytes_per_second
+        if station.machine.sessions.bundled >= SPACING_MESSAGES:
+            seconds += SPACING_SECONDS
+        self._world.after(seconds, self._write)
 
 
 class SimNode(Station):
@@ -256,6 +294,7 @@ class SimNode(Station):
         suite: str = CLASSIC,
         capacity: int = 256,
         max_value_bytes: int = 1 << 24,
+        direct: bool = False,
     ) -> None:
         self._identity, self._functions = identity, list(functions)
         chance = network.world.random
@@ -276,8 +315,12 @@ class SimNode(Station):
             max_value_bytes=max_value_bytes,
             capacity=capacity,
             clock=network.clock,
+            direct=direct,
         )
         super().__init__(network, line, machine)
+        self._addresses = [f"{line.name}-{endpoint[32:].hex()}"] if direct else []
+        for address in self._addresses:
+            network.doors[address] = self
         self.executor = FakeExecutor(self.world, self.post)
         for card in functions:
             self.post(Offered(Offer(card.name, card.max_concurrent, card.timeout_seconds)))
@@ -324,6 +367,7 @@ class SimNode(Station):
                 max_value_bytes=self._max_value_bytes,
                 capacity=self._capacity,
                 membership=self.machine.standing.credential,
+                addresses=self._addresses,
             )
         )
         self.post(CardChanged(card, self._identity.sign(card_transcript(card))))
@@ -332,6 +376,11 @@ class SimNode(Station):
         """The process is gone without a word."""
         self.executor.kill()
         super().kill()
+
+    def _end(self) -> None:
+        for address in self._addresses:
+            self.network.doors.pop(address, None)
+        super()._end()
 
     def leave(self, drain_seconds: float) -> None:
         """Take nothing new, and go once everything is answered, or after so long."""

@@ -87,12 +87,15 @@ UP, DOWN = 0, 1
 
 
 class SimLink:
-    """One device's link to the gateway; ``UP`` is towards the gateway."""
+    """One device's link to the gateway, or to a device on another line; ``UP`` is away from who dialled."""
 
-    def __init__(self, network: Network, line: Line) -> None:
+    def __init__(self, network: Network, line: Line, far: Line | None = None) -> None:
         self._network = network
         self._world = network.world
         self.line = line
+        self._lines = (line,) if far is None else (line, far)
+        for one in self._lines:
+            one.links[self] = None
         self._ways = (_Way(), _Way())
         self.broken = False
 
@@ -136,7 +139,7 @@ class SimLink:
 
     def _arrived(self, way: int, packet: bytes | None) -> None:
         lane = self._ways[way]
-        if self.line.cut:
+        if any(line.cut for line in self._lines):
             lane.stalled.append(packet)
             return
         lane.under_way_bytes -= len(packet or b"")
@@ -145,7 +148,8 @@ class SimLink:
         if packet is None:
             lane.open = False
             if not self._ways[1 - way].open:
-                self.line.links.pop(self, None)
+                for line in self._lines:
+                    line.links.pop(self, None)
             lane.reader.ended()
             return
         if self.broken:
@@ -186,6 +190,15 @@ class Line:
         self.name = name
         self.cut = False
         self.links: dict[SimLink, None] = {}
+
+
+class Door(Protocol):
+    """Who takes direct links."""
+
+    line: Line
+
+    def accept(self, link: SimLink) -> None:
+        """Somebody has connected."""
 
 
 class _Port:
@@ -357,6 +370,8 @@ class Network:
         self.clock = lambda: EPOCH + world.now
         self.packets = 0
         self.lines: list[Line] = []
+        self.doors: dict[str, Door] = {}
+        """Who takes direct links, by address."""
         self.gateway = SimGateway(self, lease_seconds=lease_seconds)
 
     def line(self, name: str) -> Line:
@@ -383,9 +398,26 @@ class Network:
                 failed()
             else:
                 link = SimLink(self, line)
-                line.links[link] = None
                 connected(link)
                 self.gateway.accept(link)
+
+        self.world.after(self.latency() + self.latency(), arrived)
+
+    def dial_directly(
+        self, line: Line, address: str, connected: Callable[[SimLink], None], failed: Callable[[], None]
+    ) -> None:
+        """Connect to whoever listens at an address; exactly one of the two is called, later."""
+
+        def arrived() -> None:
+            door = self.doors.get(address)
+            if door is None:
+                failed()
+            elif line.cut or door.line.cut:
+                self.world.after(CONNECT_TIMEOUT_SECONDS, failed)
+            else:
+                link = SimLink(self, line, door.line)
+                connected(link)
+                door.accept(link)
 
         self.world.after(self.latency() + self.latency(), arrived)
 

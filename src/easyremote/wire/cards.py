@@ -13,7 +13,7 @@ import msgspec
 
 from easyremote.errors import DecodeError, EncodeError
 from easyremote.wire.codec import SMALL_BYTES, brief, check_keys, may_collide
-from easyremote.wire.limits import FUNCTIONS_MAX, TOKEN_BYTES_MAX
+from easyremote.wire.limits import ADDRESSES_MAX, FUNCTIONS_MAX, TOKEN_BYTES_MAX
 
 __all__ = ["CARD_FORMAT", "FunctionCard", "NodeCard", "PrekeyCard", "decode_card", "encode_card"]
 
@@ -22,6 +22,7 @@ CARD_FORMAT = 1
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Line = Annotated[str, msgspec.Meta(max_length=16_384)]
+Address = Annotated[str, msgspec.Meta(max_length=300)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -95,6 +96,9 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
         max_value_bytes: The largest value the node takes.
         capacity: How many calls it takes at a time.
         draining: Whether it finishes what it has and takes nothing new.
+        addresses: Where it may be reached without the gateway: ``host:port``, or ``local/MACHINE/host:port``
+            for those on the same machine only.
+        fingerprint: SHA-256 of the certificate it shows there.
     """
 
     format: int = CARD_FORMAT
@@ -111,6 +115,8 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
     max_value_bytes: Count = 0
     capacity: Count = 0
     draining: bool = False
+    addresses: Annotated[list[Address], msgspec.Meta(max_length=ADDRESSES_MAX)] = []
+    fingerprint: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 
 class _Format(msgspec.Struct):

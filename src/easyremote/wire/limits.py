@@ -29,6 +29,8 @@ MAX_CARD_BYTES = 1 << 20
 """The largest card a gateway takes."""
 FUNCTIONS_MAX = 1000
 """The most functions a node lists in its card."""
+ADDRESSES_MAX = 16
+"""The most addresses a node names in its card."""
 GRPC_MAX_MESSAGE_BYTES = 8 << 20
 """The largest packet a link takes."""
 LINK_QUEUE_BYTES = 64 << 20
