@@ -33,6 +33,7 @@ __all__ = ["Finding", "examine", "run_doctor", "too_old"]
 
 OLDEST_PYTHON = (3, 11)
 JOIN_SECONDS = 5.0
+DIRECT_SECONDS = 3.0
 CALLS = 20
 ECHO = "doctor_echo"
 MARKS = {"ok": ("✓", "green"), "note": ("–", "yellow"), "wrong": ("✗", "red")}
@@ -210,12 +211,14 @@ def _network(settings: Settings) -> Iterator[Finding]:
     from easyremote.client.blocking import Client
 
     try:
-        with Client(settings.gateway, connect_timeout=settings.connect_timeout, home=settings.home) as client:
+        with Client(
+            settings.gateway, connect_timeout=settings.connect_timeout, home=settings.home, direct=False
+        ) as client:
             records = client.list_nodes()
             membership = _membership(settings, client.gateway_address)
             yield _belonging(membership)
             yield _nodes(settings, [record.name for record in records])
-            yield _round_trip(settings, client, membership)
+            yield from _round_trips(settings, client, membership)
     except (MembershipError, CertificateError, InviteError) as error:
         yield _turned_away(error)
     except EasyRemoteError as error:
@@ -266,8 +269,9 @@ def _nodes(settings: Settings, names: list[str]) -> Finding:
     return Finding(check="nodes", state="ok", found=f"{len(names)} connected: {', '.join(names[:5])}{more}")
 
 
-def _round_trip(settings: Settings, client: Client, membership: Membership) -> Finding:
-    """Call a node of our own through the gateway, sealed both ways, and take it away again."""
+def _round_trips(settings: Settings, client: Client, membership: Membership) -> Iterator[Finding]:
+    """Call a node of our own through the gateway and directly, sealed both ways, and take it away again."""
+    from easyremote.client.blocking import Client
     from easyremote.node.node import ComputeNode
     from easyremote.trust.identity import device_text
     from easyremote.trust.membership import role_of
@@ -277,25 +281,60 @@ def _round_trip(settings: Settings, client: Client, membership: Membership) -> F
             f"not tried: this device joined as a {role_of(membership.roles)}, which calls and does not serve"
         )
         remedy = "easynet functions lists what it may call"
-        return Finding(check="round trip", state="note", found=found, remedy=remedy)
+        yield Finding(check="round trip", state="note", found=found, remedy=remedy)
+        return
     # One name a device, whoever runs this how often: the gateway keeps names for those who had them.
     name = f"doctor-{device_text(membership.device)[:8]}"
     node = ComputeNode(settings.gateway, name, audit=False, home=settings.home)
     node.register(name=ECHO, description="Says the same again.", allow="network", listed=False)(_doctor_echo)
     if not membership.may_call(ECHO, f"{name}.{ECHO}"):
         found = f"not tried: this device may call {', '.join(membership.functions)}, and nothing of its own"
-        return Finding(check="round trip", state="note", found=found, remedy="easynet functions lists them")
+        yield Finding(check="round trip", state="note", found=found, remedy="easynet functions lists them")
+        return
     try:
         node.serve(blocking=False)
-        times = _echo_times(client, node)
+        yield _took("round trip", "through the gateway", _echo_times(client, node))
+        with Client(settings.gateway, home=settings.home, direct=True) as near:
+            yield _directly(near, node)
     except (EasyRemoteError, TimeoutError) as error:
         first = str(error).split("\n", 1)[0]
         remedy = "see what the gateway says with `easynet gateway --verbose`"
-        return Finding(check="round trip", state="wrong", found=first, remedy=remedy)
+        yield Finding(check="round trip", state="wrong", found=first, remedy=remedy)
     finally:
         node.stop()
-    found = f"a sealed call to a node of our own and back: p50 {times[len(times) // 2] * 1e3:.2f} ms"
-    return Finding(check="round trip", state="ok", found=found)
+
+
+def _took(check: str, way: str, times: list[float]) -> Finding:
+    p50 = times[len(times) // 2] * 1e3
+    return Finding(
+        check=check, state="ok", found=f"a sealed call {way} to a node here and back: p50 {p50:.2f} ms"
+    )
+
+
+def _directly(client: Client, node: ComputeNode) -> Finding:
+    """The same over a direct link; which calls go over it, the trace tells."""
+    from easyremote.trace import TraceEvent, subscribe
+
+    paths: list[str] = []
+
+    def note(event: TraceEvent) -> None:
+        if event.name == "call sent":
+            paths.append(event.detail.rpartition(" ")[2])
+
+    stop = subscribe(note)
+    try:
+        deadline = time.monotonic() + DIRECT_SECONDS
+        while "direct" not in paths and time.monotonic() < deadline:
+            _echo_times(client, node)
+        times = _echo_times(client, node)
+    finally:
+        stop()
+    if paths[-1] == "direct":
+        return _took("direct", "over a direct link", times)
+    remedy = (
+        "calls go through the gateway, which works as well; see that programs here may listen on 127.0.0.1"
+    )
+    return Finding(check="direct", state="note", found="no direct link came to stand", remedy=remedy)
 
 
 def _echo_times(client: Client, node: ComputeNode) -> list[float]:
