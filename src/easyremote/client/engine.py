@@ -191,17 +191,18 @@ class Engine:
     def _take_inbox(self) -> None:
         self._called = False  # before looking: what is appended from now on calls again
         inbox = self._inbox
-        for _ in range(BUNDLE_MESSAGES):
-            if not inbox:
-                return
-            event, waiter = inbox.popleft()
-            if isinstance(event, CallRequested):
-                if waiter is not None:
-                    self._request(event, waiter)
-            elif isinstance(event, CallCancelled):
-                self._cancel(event.call)
-            else:
-                self._post(event)
+        with self._driver.gathering():
+            for _ in range(BUNDLE_MESSAGES):
+                if not inbox:
+                    return
+                event, waiter = inbox.popleft()
+                if isinstance(event, CallRequested):
+                    if waiter is not None:
+                        self._request(event, waiter)
+                elif isinstance(event, CallCancelled):
+                    self._cancel(event.call)
+                else:
+                    self._post(event)
         self._called = True  # the rest in the loop's next turn, so that these are on their way meanwhile
         self.loop.call_soon(self._take_inbox)
 

@@ -11,6 +11,7 @@ import asyncio
 
 from easyremote.errors import LinkError
 from easyremote.gateway.fairness import FairQueue
+from easyremote.links.eager import Eager
 from easyremote.links.link import Link
 from easyremote.wire.frame import Pieces, join
 from easyremote.wire.limits import WINDOW_BYTES
@@ -44,8 +45,7 @@ class Port:
         "_link",
         "_over",
         "_queue",
-        "_something",
-        "_writer",
+        "_writing",
         "_written",
         "number",
     )
@@ -57,11 +57,10 @@ class Port:
         self._queue = FairQueue()
         self._written = asyncio.Event()
         self._over = False
-        self._something = asyncio.Event()
+        self._writing = False
         self._closing = False
         self._ending: asyncio.Task[None] | None = None
         self._limit: asyncio.TimerHandle | None = None
-        self._writer = asyncio.get_running_loop().create_task(self._write())
 
     @property
     def queued_bytes(self) -> int:
@@ -69,13 +68,12 @@ class Port:
         return self._queue.bytes
 
     def send(self, frame: Pieces, source: int = 0) -> bool:
-        """Queue a frame that came over that link; False if too much waits, and this link ought to be closed."""
+        """Queue a frame that came over that link, for ``write``; False if so much waits that the link is to end."""
         if self._closing:
             return True
         size = sum(map(len, frame))
         self._queue.put(frame, size, source)
         self._backlog.bytes += size
-        self._something.set()
         return self._queue.bytes <= self._backlog.per_connection
 
     def waits_for(self, source: int) -> bool:
@@ -92,7 +90,7 @@ class Port:
         """Write what is queued, then end the link."""
         if not self._closing:
             self._closing = True
-            self._something.set()
+            self.write()
             self._limit = asyncio.get_running_loop().call_later(WRITE_OUT_SECONDS, self.close_at_once)
 
     def close_at_once(self) -> None:
@@ -105,25 +103,28 @@ class Port:
         """The link is over: stop writing."""
         if self._limit is not None:
             self._limit.cancel()
+        self._closing = True
         self._empty()
-        self._writer.cancel()
-        await asyncio.gather(self._writer, return_exceptions=True)
+        if self._ending is not None:
+            await self._ending
 
     def _empty(self) -> None:
         self._backlog.bytes -= self._queue.clear()
         self._over = True
         self._written.set()
 
+    def write(self) -> None:
+        """Write what is queued, at once if nothing is being written."""
+        if not self._writing:
+            self._writing = True
+            Eager(self._write(), self._rest)
+
+    def _rest(self) -> None:
+        self._writing = False
+
     async def _write(self) -> None:
-        queue, something = self._queue, self._something
-        while True:
-            if not queue:
-                if self._closing:
-                    await self._link.close()
-                    return
-                something.clear()
-                await something.wait()
-                continue
+        queue = self._queue
+        while queue:
             before = queue.bytes
             frames = queue.take()
             self._backlog.bytes -= before - queue.bytes
@@ -134,3 +135,5 @@ class Port:
             self._written.set()
             if len(frames) >= SPACING_FRAMES:
                 await asyncio.sleep(SPACING_SECONDS)
+        if self._closing and not self._over:
+            await self._link.close()

@@ -266,8 +266,8 @@ class Server:
                     frames, size = frames[TURN_FRAMES:], 0
                     await asyncio.sleep(0)  # others get their turn in between
                 self._handle(GatewayPacketReceived(number, frames, size))
-                # Asking gRPC for the next packet takes longer than passing this one on; who sends too fast waits.
-                await asyncio.sleep(self._pauses.pop(number, 0))
+                if (pause := self._pauses.pop(number, 0.0)) > 0.0:  # who sends too fast waits
+                    await asyncio.sleep(pause)
                 while (full := self._full.pop(number, None)) is not None and full.waits_for(number):
                     self._full[number] = full
                     await full.written()
@@ -285,11 +285,13 @@ class Server:
         if router is None:
             return
         ports = self._ports
+        written: dict[Port, None] = {}
         for effect in router.handle(event, asyncio.get_running_loop().time()):
             if isinstance(effect, Send):
                 port = ports.get(effect.link)
                 if port is None:
                     continue
+                written[port] = None
                 if not port.send(effect.frame, effect.source):
                     _hang_up_on_slow_reader(port)
                 elif effect.source and port.waits_for(effect.source):
@@ -304,6 +306,8 @@ class Server:
                 _report(effect)
             else:
                 self._ask_office(effect, router)
+        for port in written:
+            port.write()
         if self._backlog.bytes > self._limits.queue_bytes:
             _hang_up_on_slow_reader(max(ports.values(), key=lambda port: port.queued_bytes))
         self._set_timer(router)

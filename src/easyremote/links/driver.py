@@ -13,10 +13,11 @@ import contextlib
 import itertools
 import os
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from easyremote.errors import LinkError, RemoteProtocolError, TrustError
+from easyremote.links.eager import Eager
 from easyremote.links.link import Connect, DialDirectly, Link
 from easyremote.protocol.device import Device
 from easyremote.protocol.effects import CloseLink, Dial, Effect, Notice, Turned
@@ -34,7 +35,6 @@ from easyremote.protocol.machine import NEVER
 from easyremote.protocol.routes import RELAY
 from easyremote.trace import log
 from easyremote.wire.frame import join, walk
-from easyremote.wire.limits import BUNDLE_MESSAGES
 
 SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
@@ -48,13 +48,15 @@ BACKOFF_SECONDS_MAX = 5.0
 class _Line:
     """A link while it is driven."""
 
-    __slots__ = ("link", "number", "something", "task")
+    __slots__ = ("link", "number", "writing")
 
     def __init__(self, number: int, link: Link) -> None:
         self.number, self.link = number, link
-        self.something = asyncio.Event()
-        self.something.set()  # what has gathered before it stood
-        self.task: asyncio.Task[None] | None = None
+        self.writing = False
+
+    def written(self) -> None:
+        """Nothing is being written any more."""
+        self.writing = False
 
 
 class Driver:
@@ -81,6 +83,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._lines: dict[int, _Line] = {}
         self._numbers = itertools.count(RELAY + 1)
+        self._gathering = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -113,11 +116,29 @@ class Driver:
         effects = self._machine.handle(event, now)
         if effects:
             self._do(effects)
+        if not self._gathering:
+            self._write_what_is_due(now)
+        self._set_timer()
+
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Post several events, and write only then what they set off: it shares packets."""
+        if self._gathering:
+            yield
+            return
+        self._gathering = True
+        try:
+            yield
+        finally:
+            self._gathering = False
+            self._write_what_is_due(self._loop.time())
+
+    def _write_what_is_due(self, now: float) -> None:
         for number in self._machine.due(now):
             line = self._lines.get(number)
-            if line is not None:
-                line.something.set()
-        self._set_timer()
+            if line is not None and not line.writing:
+                line.writing = True
+                Eager(self._write(line), line.written)
 
     async def flush(self, timeout_seconds: float) -> bool:
         """Wait until everything was sent and acknowledged; False if that took too long."""
@@ -209,45 +230,31 @@ class Driver:
         link, number = line.link, line.number
         self._lines[number] = line
         self.post(opened)
-        writer = self._loop.create_task(self._write(line))
         reason = "the other end closed the connection"
         try:
             while (packet := await link.receive()) is not None:
                 self.post(PacketReceived(walk(packet), number))
-                await asyncio.sleep(0)  # asking for the next packet takes longer than what this one set off
         except RemoteProtocolError as error:
             reason = f"the other end broke the protocol: {error}"
         finally:
             del self._lines[number]
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, LinkError):
-                await writer
             await link.close()
             self.post(closed(reason))
 
     async def _write(self, line: _Line) -> None:
-        machine, loop, something = self._machine, self._loop, line.something
+        """Write until there is nothing more to write."""
+        machine, loop, lines = self._machine, self._loop, self._lines
         link, number = line.link, line.number
-        while True:
-            if not something.is_set():
-                await something.wait()
-            something.clear()
-            while frames := machine.pull(loop.time(), number):
-                self._set_timer()  # what is sent now may have to be sent again
-                bundled = (
-                    machine.sessions.bundled
-                )  # of this pull: another link's may come while this one writes
-                packet = join(frames)
-                try:
-                    await link.send(packet)
-                except LinkError:
-                    await link.close()
-                    return
-                if bundled >= SPACING_MESSAGES:
-                    await asyncio.sleep(SPACING_SECONDS)
-                full = len(packet) >= machine.attachment.packet_bytes or bundled >= BUNDLE_MESSAGES
-                if not full and not something.is_set():
-                    break  # that was all there was
+        while lines.get(number) is line and (frames := machine.pull(loop.time(), number)):
+            self._set_timer()  # what is sent now may have to be sent again
+            bundled = machine.sessions.bundled  # of this pull: another link's may come while this one writes
+            try:
+                await link.send(join(frames))
+            except LinkError:
+                await link.close()
+                return
+            if bundled >= SPACING_MESSAGES:
+                await asyncio.sleep(SPACING_SECONDS)
 
     # ---- time
 

@@ -1,6 +1,6 @@
 """Runs functions and says what became of them.
 
-``async def`` runs as a task on the loop; plain functions run in worker threads. Arguments are decoded
+``async def`` runs in tasks on the loop; plain functions run in worker threads. Arguments are decoded
 and results encoded where the function runs, so that large ones do not hold up the loop. Each call ends
 with exactly one of Done, Failed or Ended, or, if it was stopped, with Stopped when its code has really
 ended. Nothing a function raises gets past here. The executor keeps no clock and refuses nobody: deadlines and capacity are decided by
@@ -15,6 +15,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from easyremote.node.cache import MAX_CACHE_BYTES, ResultCache
 from easyremote.node.calls import current
 from easyremote.node.faults import describe, failed
 from easyremote.node.registry import Entry, Registry
+from easyremote.node.runners import Runners
 from easyremote.node.running import Adopt, Chore, Running
 from easyremote.node.threads import Threads
 from easyremote.protocol.effects import Start, Value
@@ -61,6 +63,7 @@ class Executor:
         post: Takes one answer. It must not raise.
         loop: The running loop.
         threads: How many plain functions may run at a time.
+        gathering: Makes a context in which answers are posted together.
     """
 
     def __init__(
@@ -70,12 +73,15 @@ class Executor:
         *,
         loop: asyncio.AbstractEventLoop,
         threads: int = 64,
+        gathering: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        self._gathering = gathering
         self._registry = registry
         self._post = post
         self._loop = loop
         self._threads = Threads(loop, threads)
         self._context = contextvars.copy_context()
+        self._runners = Runners(loop, self._run_on_loop, self._left, self._context, gathering)
         self._calls: dict[CallKey, Running] = {}
         self._instant: set[CallKey] = set()  # answered without running anything, on the loop's next turn
         self._lingering: set[asyncio.Task[None]] = set()  # stopped, still cleaning up
@@ -112,7 +118,7 @@ class Executor:
         call = self._calls[start.key] = Running(self._run_in_thread, entry, start)
         self._busy += 1
         if entry.on_loop:
-            call.task = self._loop.create_task(self._run_on_loop(call))
+            self._runners.start(call)
         else:
             self._threads.submit(call)
 
@@ -151,6 +157,7 @@ class Executor:
         for key in list(self._calls):
             self.stop(key)
         self._threads.close()
+        self._runners.close()
         if self._lingering:
             await asyncio.wait(self._lingering, timeout=CLOSE_SECONDS)
 
@@ -428,6 +435,10 @@ class Executor:
     def _take_back(self) -> None:
         """On the loop: take what the threads handed back."""
         self._ringing = False  # before looking: what is appended from now on rings again
+        with self._gathering():
+            self._take_all_back()
+
+    def _take_all_back(self) -> None:
         handed_back = self._handed_back
         while handed_back:
             call, answer = handed_back.popleft()

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from easyremote.errors import ArgumentError, UsageError
+from easyremote.node.runners import Waiting
 from easyremote.node.schema import describe_function
 from easyremote.node.signature import Binder
 from easyremote.node.threads import Pace
@@ -48,6 +49,7 @@ class Entry:
         rule: Who may call it; None for what is usual in the network.
         pickle_from: Whose pickled arguments are loaded; None: nobody's.
         pace: How quick it has been.
+        waiting: Whether its calls wait for something.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Entry:
         "rule",
         "streams",
         "timeout_seconds",
+        "waiting",
     )
 
     def __init__(
@@ -95,6 +98,7 @@ class Entry:
         self.rule = rule
         self.pickle_from = pickle_from
         self.pace = Pace()
+        self.waiting = Waiting()
 
     def unpack(self, data: msgspec.Raw | memoryview | bytes) -> tuple[list[Any], dict[str, Any]]:
         """Decode a call's arguments and fit them into the function's parameters.

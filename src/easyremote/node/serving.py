@@ -156,7 +156,13 @@ class Serving:
             direct=profile.listen is not None,
         )
         self._driver = Driver(self._device, self._connect, self._perform)
-        self._executor = Executor(registry, self._driver.post, loop=self._loop, threads=profile.threads)
+        self._executor = Executor(
+            registry,
+            self._driver.post,
+            loop=self._loop,
+            threads=profile.threads,
+            gathering=self._driver.gathering,
+        )
         self._facts = machine_facts()
         self._rotate_prekey()
         self._replace_worn_prekey()

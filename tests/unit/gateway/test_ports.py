@@ -37,7 +37,7 @@ def test_a_link_that_is_stuck_in_a_write_is_closed_when_its_queue_is_too_long() 
         link = StuckLink()
         port = Port(1, link, Backlog(QUEUE_BYTES))
         assert port.send([b"frame"])
-        await asyncio.sleep(0)
+        port.write()
         assert link.written
         assert not port.send([bytes(QUEUE_BYTES + 1)])
         port.close_at_once()
@@ -56,7 +56,7 @@ def test_a_link_that_is_to_be_closed_has_only_so_long_to_write(monkeypatch: pyte
         link = StuckLink()
         port = Port(1, link, Backlog(QUEUE_BYTES))
         port.send([b"frame"])
-        await asyncio.sleep(0)
+        port.write()
         port.close_when_written()
         async with asyncio.timeout(5):
             await link.closed.wait()
@@ -74,7 +74,8 @@ def test_what_waits_is_counted_for_each_link_and_for_all_until_it_is_written_or_
         one.send([b"more"])
         other.send([bytes(1000)])
         assert (one.queued_bytes, other.queued_bytes, backlog.bytes) == (12, 1000, 1012)
-        await asyncio.sleep(0)
+        one.write()
+        other.write()
         assert (one.queued_bytes, other.queued_bytes, backlog.bytes) == (0, 0, 0), "on their way"
         one.send([bytes(10)])
         other.send([bytes(100)])

@@ -521,9 +521,10 @@ async def test_when_stopped_a_task_that_will_not_be_cancelled_still_counts(desk:
 
 @at_the_desk
 async def test_closing_stops_everything(desk: Desk):
-    cleaned = []
+    begun, cleaned = [], []
 
     async def hang() -> None:
+        begun.append(1)
         try:
             await asyncio.Event().wait()
         finally:
@@ -533,7 +534,8 @@ async def test_closing_stops_everything(desk: Desk):
     desk.registry.add(hang)
     for key in range(3):
         desk.start("hang", key=key)
-    await asyncio.sleep(0)
+    while len(begun) < 3:
+        await asyncio.sleep(0)
     await desk.executor.close()
     assert cleaned == [1, 1, 1]
     desk.start("hang", key="late")
