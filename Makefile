@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test check demo bench flood fuzz audit proto clean
+.PHONY: setup test check demo bench bench-peers bench-scale profile flood fuzz audit proto clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,22 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/echo.py
+
+# Beside NATS, Ray, Dask and others, each installed in an environment of its own: about half an hour.
+# A first look: make bench-peers ARGS=--quick
+bench-peers: setup
+	$(BIN)/python benchmarks/peers/run.py $(ARGS)
+
+# How it grows: memory, idle CPU and pushes at 1,000 nodes, 10,000 simulated; about ten minutes.
+# A first look: make bench-scale ARGS=--quick
+bench-scale: setup
+	$(BIN)/python -m pip install --quiet --group plots
+	$(BIN)/python benchmarks/scale.py $(ARGS)
+
+# Where a call's microseconds go, stage by stage, and as flame graphs.
+profile: setup
+	$(BIN)/python -m pip install --quiet --group plots
+	$(BIN)/python benchmarks/profile_call.py $(ARGS)
 
 # What one member that floods the gateway costs the others.
 flood: setup
