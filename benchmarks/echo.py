@@ -143,7 +143,7 @@ async def measure_relay(address: str, way: str, quick: bool) -> dict[str, float]
 
 
 async def measure_ours(address: str, quick: bool) -> dict[str, float]:
-    async with AsyncClient(address) as client:
+    async with AsyncClient(address, direct=False) as client:
 
         async def call(payload: Any) -> Any:
             return await client.execute("echo", payload)
@@ -166,7 +166,7 @@ async def measure_ours(address: str, quick: bool) -> dict[str, float]:
 
 
 def measure_blocking(address: str, quick: bool) -> dict[str, float]:
-    with Client(address) as client:
+    with Client(address, direct=False) as client:
         latency = sequential_blocking(client, 200 if quick else 1000)
     return {"blocking_p50_us": latency["p50"], "blocking_p99_us": latency["p99"]}
 

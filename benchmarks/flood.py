@@ -96,7 +96,7 @@ def measure(address: str, seconds: float) -> list[float]:
     """How long calls take, one after another."""
     from easyremote import Client
 
-    with Client(address) as client:
+    with Client(address, direct=False) as client:
         for _ in range(100):
             client.execute("echo", 1)
         times = []
