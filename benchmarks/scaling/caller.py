@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from easyremote import AsyncClient
-from easyremote.links import relay
+from easyremote.links.rpc import Call
 from scaling.programs import say, serve
 
 PAYLOAD = b"x" * 64
@@ -20,8 +20,7 @@ _bytes = 0
 
 def count_bytes() -> None:
     """Count what goes over links, both ways."""
-    link = relay._DeviceLink
-    send, receive = link.send, link.receive
+    send, receive = Call.send, Call.receive
 
     async def counted_send(self: Any, packet: bytes) -> None:
         global _bytes
@@ -34,7 +33,7 @@ def count_bytes() -> None:
         _bytes += len(packet or b"")
         return packet
 
-    link.send, link.receive = counted_send, counted_receive  # type: ignore[method-assign]
+    Call.send, Call.receive = counted_send, counted_receive  # type: ignore[method-assign]
 
 
 async def throughput(call: Callable[[], Awaitable[Any]], in_flight: int, seconds: float) -> tuple[int, float]:

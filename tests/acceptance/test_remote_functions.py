@@ -165,7 +165,7 @@ def test_a_child_forked_before_the_first_call_calls_as_usual(network: Network) -
 
 
 def test_a_child_forked_after_a_call_works_or_says_why_not(network: Network) -> None:
-    """GRPC does not survive a fork; what must not happen is that the child waits forever."""
+    """The thread of the loop does not survive a fork; what must not happen is that the child waits forever."""
     ended = run([str(PROGRAMS / "forked.py"), network.address, "connected"], environment=network.environment)
     assert ended.wait() == 0, ended
     assert ended.output[0] == "child: 7" or "fork" in ended.output[0], ended

@@ -1,7 +1,7 @@
 """What both clients share: an address, options, and the engine behind them.
 
-The engine always runs on the process's background loop, whoever calls: gRPC has one queue for all the
-event loops of a process, and loses events when one of them is closed.
+The engine always runs on the process's background loop, whoever calls: it serves many loops and threads, and
+goes on while a program keeps its own loop busy.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How bytes move; asyncio, gRPC and sockets begin here."""
+"""How bytes move; asyncio, HTTP/2 and sockets begin here."""

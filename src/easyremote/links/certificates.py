@@ -25,15 +25,7 @@ async def look_at(address: str, *, timeout_seconds: float, vouched: bool = False
         LinkError: Nothing that speaks TLS answers.
         CertificateError: No authority vouches for it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if not vouched:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif (authorities := own_authorities()) is not None:
-        context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
-    else:
-        context.load_default_certs()
-    context.set_alpn_protocols(["h2"])
+    context = client_context(vouched=vouched)
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -41,10 +33,7 @@ async def look_at(address: str, *, timeout_seconds: float, vouched: bool = False
     except TimeoutError:
         raise LinkError(f"nothing answers at {address} within {timeout_seconds:g} s") from None
     except ssl.SSLCertVerificationError as error:
-        raise CertificateError(
-            f"no authority vouches for the certificate shown at {address} ({error.verify_message}). Nothing was sent "
-            "there. If its operator has an authority of their own, name its certificate: EASYREMOTE_CA=FILE"
-        ) from None
+        raise unvouched(address, error) from None
     except ssl.SSLError as error:
         raise LinkError(
             f"what answers at {address} does not speak TLS ({error.reason}): it is no gateway of this version"
@@ -58,6 +47,28 @@ async def look_at(address: str, *, timeout_seconds: float, vouched: bool = False
     if not shown:
         raise LinkError(f"what answers at {address} shows no certificate: it is no gateway")
     return bytes(shown)
+
+
+def client_context(*, vouched: bool) -> ssl.SSLContext:
+    """How TLS is spoken to a gateway; not ``vouched`` for, its certificate is for the caller to compare."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not vouched:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif (authorities := own_authorities()) is not None:
+        context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
+    else:
+        context.load_default_certs()
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def unvouched(address: str, error: ssl.SSLCertVerificationError) -> CertificateError:
+    """The error for a gateway whose certificate no authority vouches for."""
+    return CertificateError(
+        f"no authority vouches for the certificate shown at {address} ({error.verify_message}). Nothing was sent "
+        "there. If its operator has an authority of their own, name its certificate: EASYREMOTE_CA=FILE"
+    )
 
 
 def shown_name(certificate: bytes) -> str:

@@ -36,7 +36,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _background is not None and _background[0] != os.getpid():
             raise UsageError(
-                "this process was forked from one that had used EasyRemote, and gRPC does not survive a fork. "
+                "this process was forked from one that had used EasyRemote, and a fork takes no threads along. "
                 "Use multiprocessing.get_context('spawn'), or fork before the first call"
             )
         if _background is None:
