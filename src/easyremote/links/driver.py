@@ -38,6 +38,8 @@ from easyremote.wire.frame import join, walk
 
 SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
+SPACING_PEERS = 4
+"""With more peers than so many to write to, the pause grows with them: each has its own frame in every packet."""
 GRAIN_SECONDS = 0.002
 """How late a machine may be woken."""
 _dice = random.Random()  # of our own: a program may have seeded the common one, and count on it
@@ -84,6 +86,7 @@ class Driver:
         self._lines: dict[int, _Line] = {}
         self._numbers = itertools.count(RELAY + 1)
         self._gathering = False
+        self._gathered: list[Effect] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -111,18 +114,24 @@ class Driver:
         return line.link if line is not None else None
 
     def post(self, event: Event) -> None:
-        """Give the machine an event; on the loop's thread."""
+        """Give the machine an event; on the loop's thread.
+
+        What it wants to send is on its way before anything else is done about it.
+        """
+        if self._gathering:
+            self._gathered += self._machine.handle(event, self._loop.time())
+            return
         now = self._loop.time()
         effects = self._machine.handle(event, now)
+        self._write_what_is_due(now)
         if effects:
             self._do(effects)
-        if not self._gathering:
-            self._write_what_is_due(now)
-        self._set_timer()
+        if not self._looking:
+            self._set_timer()
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:
-        """Post several events, and write only then what they set off: it shares packets."""
+        """Post several events, and only then write what they set off, and do what they ask for: it shares packets."""
         if self._gathering:
             yield
             return
@@ -131,9 +140,18 @@ class Driver:
             yield
         finally:
             self._gathering = False
+            effects, self._gathered = self._gathered, []
             self._write_what_is_due(self._loop.time())
+            if effects:
+                self._do(effects)
+            self._set_timer()
 
     def _write_what_is_due(self, now: float) -> None:
+        for one in self._lines.values():
+            if not one.writing:
+                break
+        else:
+            return  # who writes looks again
         for number in self._machine.due(now):
             line = self._lines.get(number)
             if line is not None and not line.writing:
@@ -247,14 +265,17 @@ class Driver:
         link, number = line.link, line.number
         while lines.get(number) is line and (frames := machine.pull(loop.time(), number)):
             self._set_timer()  # what is sent now may have to be sent again
-            bundled = machine.sessions.bundled  # of this pull: another link's may come while this one writes
+            bundled, peers = (
+                machine.sessions.bundled,
+                machine.sessions.peers,
+            )  # of this pull: others may come meanwhile
             try:
                 await link.send(join(frames))
             except LinkError:
                 await link.close()
                 return
             if bundled >= SPACING_MESSAGES:
-                await asyncio.sleep(SPACING_SECONDS)
+                await asyncio.sleep(SPACING_SECONDS * max(1.0, peers / SPACING_PEERS))
 
     # ---- time
 

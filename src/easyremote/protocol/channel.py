@@ -179,6 +179,11 @@ class Channel:
         self._probe = True
 
     @property
+    def gathered(self) -> int:
+        """Messages that wait for the next packet."""
+        return len(self._outbox)
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing waits to be sent or acknowledged, here or there."""
         busy = self._outbox or self._bodies or self._retained or self._probe

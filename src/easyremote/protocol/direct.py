@@ -63,6 +63,7 @@ class DirectLinks:
         self._serves = serves
         self._links: dict[int, Direct] = {}
         self._by_peer: dict[bytes, Direct] = {}
+        self._greeting: dict[int, Direct] = {}  # those that have something to say, or soon will
         self.wake_at = NEVER
 
     def __contains__(self, peer: bytes) -> bool:
@@ -78,13 +79,14 @@ class DirectLinks:
             direct.say(Challenge(nonce=event.nonce, version=VERSION, gateway=self._identity.device))
         elif event.peer in self._by_peer:
             return [CloseLink("there is a direct link already", event.link)]
-        self._links[event.link] = direct
+        self._links[event.link] = self._greeting[event.link] = direct
         self.wake_at = min(self.wake_at, direct.greet_by)
         return []
 
     def closed(self, link: int) -> Direct | None:
         """A link is gone; the link as it was."""
         direct = self._links.pop(link, None)
+        self._greeting.pop(link, None)
         if direct is not None and self._by_peer.get(direct.peer) is direct:
             del self._by_peer[direct.peer]
         return direct
@@ -174,9 +176,7 @@ class DirectLinks:
 
     def due(self) -> Iterable[int]:
         """The links that something of their own waits for."""
-        if not self._links:
-            return ()
-        return [link for link, direct in self._links.items() if direct.outgoing]
+        return [one.link for one in self._greeting.values() if one.outgoing] if self._greeting else ()
 
     def pull(self, link: int) -> list[Pieces] | None:
         """The control frames for that link; None if it is not there."""
@@ -184,6 +184,8 @@ class DirectLinks:
         if direct is None:
             return None
         frames, direct.outgoing = direct.outgoing, []
+        if frames and direct.up:  # the last that there was to say
+            self._greeting.pop(link, None)
         return frames
 
     def wake(self, now: float) -> list[Effect]:

@@ -53,6 +53,8 @@ class Sessions:
         """What this device shows those whom it calls, first thing in every session."""
         self.bundled = 0
         """How many messages the last pull gave."""
+        self.peers = 0
+        """How many peers there was something to do for on that link, then or later."""
         self.refused = 0
         """Frames that did not open, since the start."""
 
@@ -192,22 +194,26 @@ class Sessions:
 
     def due(self, now: float, *, relay: bool) -> list[int]:
         """The links that ``pull`` would give something for; the relay's only if that is up."""
-        links = [link for link in self._resets if relay or link != RELAY]
-        for route in list(self._awake):
+        links = [link for link in self._resets if relay or link != RELAY] if self._resets else []
+        for route in tuple(self._awake):
             if not route.channels:
                 del self._awake[route]
-            elif (relay or route is not self._relay) and any(one.ready(now) for one in route.channels):
-                links.append(route.link)
+            elif relay or route is not self._relay:
+                for channel in route.channels:
+                    if channel.ready(now):
+                        links.append(route.link)
+                        break
         return links
 
     def pull(self, now: float, load: int, budget: int, link: int = RELAY) -> list[tuple[bytes, Pieces]]:
         """Frames to send over that link now, each with its peer."""
         frames = self._resets.pop(link, [])
-        self.bundled = 0
+        self.bundled = self.peers = 0
         route = self._routes.get(link)
         if route is None:
             return frames
         active = route.channels
+        self.peers = len(active)
         for channel in list(active):
             if budget <= 0:
                 break

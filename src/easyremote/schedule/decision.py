@@ -6,6 +6,7 @@ somebody asks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -112,20 +113,22 @@ def decide(
 
 
 def _draw(requirement: Requirement, candidates: Sequence[Candidate], entropy: Entropy) -> list[Candidate]:
-    """Some candidates that can; from the few who can, where too few of those drawn do."""
-    able = eligible(requirement, _some(candidates, entropy))
-    if 2 * len(able) >= MOST_COMPARED:
-        return able
-    able = eligible(requirement, candidates)
-    return able if len(able) <= MOST_COMPARED else _some(able, entropy)
+    """Some candidates that can: looked at in random order, until enough of them were found.
 
-
-def _some(candidates: Sequence[Candidate], entropy: Entropy) -> list[Candidate]:
-    """Up to so many, at random: a random start and a random stride cost two draws, not eight."""
+    The order is a random start and a random stride without a common divisor with their number, so that each
+    comes once and two draws are all it costs. If few can, more are looked at; all of them only if hardly any can.
+    """
     many = len(candidates)
     start, stride = int(entropy() * many), 1 + int(entropy() * (many - 1))
-    places = {(start + stride * step) % many for step in range(MOST_COMPARED)}
-    return [candidates[place] for place in places]
+    while math.gcd(stride, many) != 1:
+        stride = stride % (many - 1) + 1
+    able: list[Candidate] = []
+    looked, chunk = 0, MOST_COMPARED
+    while looked < many and 2 * len(able) < MOST_COMPARED:
+        places = range(looked, min(looked + chunk, many))
+        able += eligible(requirement, [candidates[(start + stride * place) % many] for place in places])
+        looked, chunk = looked + chunk, chunk * 2
+    return able[:MOST_COMPARED]
 
 
 def _nobody(requirement: Requirement, candidates: Sequence[Candidate]) -> NoCandidateError:

@@ -17,9 +17,10 @@ from easyremote.errors import (
     UnknownNodeError,
     ValueTooLargeError,
 )
-from easyremote.protocol.caller import PROBE_SECONDS
+from easyremote.protocol.caller import GROUP_CALLS, PROBE_SECONDS
 from easyremote.protocol.effects import Answered, Delivered, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
+from easyremote.schedule.requirements import Requirement
 from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Present, Refuse, Result, Window
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.limits import STREAM_WINDOW_BYTES
@@ -77,6 +78,64 @@ def test_a_caller_shows_its_grants_after_its_membership_and_anew_when_they_chang
     node.hears_all(asker, 0.0)
     asker.sessions.present_again([asker.standing.credential, b"a grant"])
     assert node.hears_all(asker, 0.1) == [Present([asker.standing.credential, b"a grant"])]
+
+
+def known_quick(asker: Asker, *nodes: FakeNode, function: str = "resize", seconds: float = 0.0005) -> None:
+    """The asker has measured each of these nodes, and they are quick."""
+    for node in nodes:
+        candidate = asker.directory.nodes[node.endpoint].candidate
+        for _ in range(20):
+            candidate.answered(function, seconds, load=candidate.sent(), now=0.0)
+
+
+def groups(asker: Asker, nodes: list[FakeNode], many: int, **options: object) -> list[int]:
+    """How many of so many calls, asked at one moment, each node gets."""
+    for number in range(1, many + 1):
+        asker.caller.request(ask(number, **options), 0.0)
+    return [len(node.hears(asker, 0.0)) for node in nodes]
+
+
+def test_quick_calls_of_one_moment_go_together() -> None:
+    nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d")]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes)
+    whole = GROUP_CALLS - 1  # beside the caller's introduction
+    assert sorted(groups(asker, nodes, 2 * whole)) == [0, 0, whole, whole]
+
+
+def test_calls_that_are_not_known_to_be_quick_are_spread() -> None:
+    nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d")]
+    assert max(groups(Asker(*nodes), nodes, 64)) < 30
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes, seconds=0.05)
+    assert max(groups(asker, nodes, 64)) < 30
+
+
+def test_calls_with_a_policy_or_a_requirement_of_their_own_are_spread_by_it() -> None:
+    nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d")]
+    for options in ({"policy": "round_robin"}, {"policy": "random"}, {"requirement": Requirement()}):
+        asker = Asker(*nodes)
+        known_quick(asker, *nodes)
+        assert max(groups(asker, nodes, 64, **options)) < 30, options
+
+
+def test_no_group_goes_to_a_node_that_is_full_or_leaving() -> None:
+    nodes = [FakeNode("a", RESIZE), FakeNode("b", RESIZE)]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes)
+    for change in ({"capacity": 3}, {"draining": True}):
+        for node in nodes:
+            node.hears(asker, 0.0)
+        asker.caller.request(ask(1), 0.0)
+        (first,) = [view.candidate for view in asker.directory.nodes.values() if view.candidate.in_flight]
+        for name, value in change.items():
+            setattr(first, name, value)
+        for number in range(2, 20):
+            asker.caller.request(ask(number), 0.0)
+        assert first.in_flight <= 3
+        for number in range(1, 20):
+            asker.caller.cancel(number)
+        first.capacity, first.draining = 0, False
 
 
 def test_what_comes_after_the_answer_is_dropped_and_counted() -> None:

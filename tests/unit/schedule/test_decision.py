@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,34 @@ def test_the_few_who_can_are_found_in_a_crowd() -> None:
         decide(Requirement(function="f"), crowd, now=0.0, entropy=dice.random).chosen.name for _ in range(40)
     )
     assert set(chosen) == {"node-7", "node-901"}
+
+
+@pytest.mark.parametrize("many", [9, 10, 64, 997, 1000])
+def test_the_one_who_can_is_found_wherever_it_stands(many: int) -> None:
+    crowd, dice = candidates(many), random.Random(6)
+    for place in {0, 1, many // 2, many - 1}:
+        for candidate in crowd:
+            candidate.draining = candidate is not crowd[place]
+        for _ in range(5):
+            chosen = decide(Requirement(function="f"), crowd, now=0.0, entropy=dice.random).chosen
+            assert chosen is crowd[place]
+
+
+def test_few_are_looked_at_where_enough_can() -> None:
+    looked = 0
+
+    class Counting(list[Candidate]):
+        def __getitem__(self, place: Any) -> Any:
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(place)
+
+    crowd, dice = Counting(candidates(10_000)), random.Random(7)
+    for place, candidate in enumerate(crowd):
+        candidate.draining = place % 100 != 0
+    for _ in range(100):
+        decide(Requirement(function="f"), crowd, now=0.0, entropy=dice.random)
+    assert looked < 100 * 1_500
 
 
 @given(
