@@ -76,7 +76,7 @@ class Listening:
 
     def hear(self, data: bytes, every: int = 0) -> None:
         for start in range(0, len(data), every or len(data) or 1):
-            self.connection.data_received(data[start : start + (every or len(data))])
+            self.connection.data_received(memoryview(data)[start : start + (every or len(data))])
 
 
 def peer() -> H2Connection:
@@ -156,7 +156,7 @@ def test_a_sender_keeps_to_the_windows_it_was_given() -> None:
                     heard += event.data
                     if len(event.data):
                         other.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            ours.data_received(other.data_to_send())
+            ours.data_received(memoryview(other.data_to_send()))
         await sending
         assert bytes(heard) == message(body)
 

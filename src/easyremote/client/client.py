@@ -35,7 +35,7 @@ class _Homecoming:
     def bring(
         self, future: asyncio.Future[Value], value: Value | None, error: EasyRemoteError | None
     ) -> None:
-        """An answer is here; on the engine's loop."""
+        """An answer is here; on the engine's loop, which is not the program's."""
         self._arrived.append((future, value, error))
         if not self._ringing:
             self._ringing = True
@@ -48,13 +48,7 @@ class _Homecoming:
         self._ringing = False  # before looking: what comes from now on rings again
         arrived = self._arrived
         while arrived:
-            future, value, error = arrived.popleft()
-            if future.done():
-                continue
-            if error is not None:
-                future.set_exception(error)
-            elif value is not None:
-                future.set_result(value)
+            _settle(*arrived.popleft())
 
 
 _homecomings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Homecoming] = WeakKeyDictionary()
@@ -65,19 +59,30 @@ class _Waiting:
 
     __slots__ = ("future", "home")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        home = _homecomings.get(loop)
-        if home is None:
-            home = _homecomings[loop] = _Homecoming()
-        self.home = home
+    def __init__(self, loop: asyncio.AbstractEventLoop, engine_loop: asyncio.AbstractEventLoop) -> None:
         self.future: asyncio.Future[Value] = loop.create_future()
+        self.home = None if loop is engine_loop else _homecomings.get(loop)
+        if self.home is None and loop is not engine_loop:
+            self.home = _homecomings[loop] = _Homecoming()
 
     def feed(self, value: Value, cost: int) -> None:
         """Plain calls have no items."""
 
     def settle(self, value: Value | None, error: EasyRemoteError | None) -> None:
         """The call ended."""
-        self.home.bring(self.future, value, error)
+        if self.home is not None:
+            self.home.bring(self.future, value, error)
+        else:
+            _settle(self.future, value, error)
+
+
+def _settle(future: asyncio.Future[Value], value: Value | None, error: EasyRemoteError | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    elif value is not None:
+        future.set_result(value)
 
 
 class AsyncClient(Face):
@@ -88,7 +93,9 @@ class AsyncClient(Face):
         async with AsyncClient("your-gateway:8080") as client:
             print(await client.execute("ai_inference", "Hello AI"))
 
-    It connects on first use, and again by itself whenever the link breaks.
+    It connects on first use, and again by itself whenever the link breaks. Entered, as here, it lives on the loop
+    it is entered on, which is quickest, until it is left; merely used, it serves any number of loops, one after
+    the other or at once.
 
     Args:
         gateway_address: ``host:port``; default what ``set_default_gateway`` or ``EASYREMOTE_GATEWAY``
@@ -144,7 +151,7 @@ class AsyncClient(Face):
     ) -> Any:
         engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
-        waiting = _Waiting(asyncio.get_running_loop())
+        waiting = _Waiting(asyncio.get_running_loop(), engine.loop)
         engine.send(request, waiting)
         try:
             value = await waiting.future
@@ -229,6 +236,8 @@ class AsyncClient(Face):
         engine = self._connection.engine
         if engine.live:
             return engine.directory
+        if asyncio.get_running_loop() is engine.loop:
+            return await engine.ready()
         ready: Future[Directory] = asyncio.run_coroutine_threadsafe(engine.ready(), engine.loop)
         return await asyncio.wrap_future(ready)
 
@@ -240,14 +249,18 @@ class AsyncClient(Face):
         Raises:
             LinkError: The gateway does not answer within the connect timeout.
         """
-        self._connection.closed = False
+        self._connection.open_here()
         await self._live_directory()
         return self
 
     async def close(self) -> None:
         """Cancel what is open and disconnect."""
         engine = self._connection.take()
-        if engine is not None:
+        if engine is None or not engine.loop.is_running():
+            return
+        if asyncio.get_running_loop() is engine.loop:
+            await engine.close()
+        else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(engine.close(), engine.loop))
 
     async def __aenter__(self) -> AsyncClient:

@@ -149,10 +149,7 @@ class Engine:
 
     def send(self, request: CallRequested, waiter: Waiter) -> None:
         """Make a call; from any thread."""
-        if self._here():
-            self._request(request, waiter)
-        else:
-            self._cross(request, waiter)
+        self._cross(request, waiter)
 
     def cancel(self, number: int) -> None:
         """Nobody wants this answer any more; from any thread."""
@@ -179,12 +176,12 @@ class Engine:
             return False
 
     def _cross(self, event: Event, waiter: Waiter | None) -> None:
-        """Give an event to the loop, with one wake-up for all that come meanwhile."""
+        """Give an event to the loop's next turn, all that come meanwhile together: they share packets."""
         self._inbox.append((event, waiter))
         if not self._called:
             self._called = True
             try:
-                self.loop.call_soon_threadsafe(self._take_inbox)
+                (self.loop.call_soon if self._here() else self.loop.call_soon_threadsafe)(self._take_inbox)
             except RuntimeError:  # the interpreter is shutting down
                 self._inbox.clear()
 

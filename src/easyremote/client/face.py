@@ -1,7 +1,8 @@
 """What both clients share: an address, options, and the engine behind them.
 
-The engine always runs on the process's background loop, whoever calls: it serves many loops and threads, and
-goes on while a program keeps its own loop busy.
+An engine runs on the process's background loop, which serves many loops and threads, unless a program says where:
+``async with AsyncClient()`` has it on the loop it is entered on, where a call crosses no threads. It can be used
+from elsewhere all the same while that loop runs; when it does not any more, the next use opens a new engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from easyremote.client.asking import Options
 from easyremote.client.engine import Engine
 from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
-from easyremote.links.loop import background_loop, run_in_background
+from easyremote.links.loop import background_loop, forks, run_in_background
 from easyremote.trust.grant import read_grant
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
 
@@ -30,28 +31,39 @@ class Connection:
     def __init__(self, gateway: str, make: Callable[[], Engine]) -> None:
         self.gateway = gateway
         self.closed = False
+        self._here = False
         self._make = make
         self._engine: Engine | None = None
-        self._pid = 0
+        self._process = 0
 
     @property
     def engine(self) -> Engine:
         """The engine; a forked child gets its own."""
-        if self._engine is None or self._pid != os.getpid():
+        engine = self._engine
+        if engine is None or self._process != forks() or (self._here and not engine.loop.is_running()):
             if self.closed:
                 raise UsageError("this client is closed; make another, or call its connect()")
             self._open()
-        if self._engine is None:
+            engine = self._engine
+        if engine is None:
             raise UsageError("this client could not be opened")
-        return self._engine
+        return engine
+
+    def open_here(self) -> None:
+        """Open it on the running loop, if it is not open: there it is quickest."""
+        self.closed = False
+        engine = self._engine
+        if engine is None or self._process != forks() or (self._here and not engine.loop.is_running()):
+            self._engine, self._process, self._here = self._make(), forks(), True
 
     def _open(self) -> None:
         async def make() -> None:
-            if self._engine is None or self._pid != os.getpid():
-                self._engine, self._pid = self._make(), os.getpid()
+            if self._engine is None or self._process != forks():
+                self._engine, self._process = self._make(), forks()
 
+        self._here = False
         if _running_loop() is background_loop():  # an `async def` function of a node, calling another
-            self._engine, self._pid = self._make(), os.getpid()
+            self._engine, self._process = self._make(), forks()
         else:
             run_in_background(make())
 
@@ -59,12 +71,12 @@ class Connection:
         """The engine, to be closed; the connection has none any more."""
         self.closed = True
         engine, self._engine = self._engine, None
-        return engine if self._pid == os.getpid() else None
+        return engine if self._process == forks() else None
 
     def __del__(self) -> None:
         """A client nobody holds disconnects."""
         engine = self.take()
-        if engine is not None and not engine.loop.is_closed():
+        if engine is not None and engine.loop.is_running():
             asyncio.run_coroutine_threadsafe(engine.close(), engine.loop)
 
 

@@ -40,11 +40,13 @@ class Port:
     __slots__ = (
         "_backlog",
         "_closing",
+        "_crowd",
         "_ending",
         "_limit",
         "_link",
         "_over",
         "_queue",
+        "_source",
         "_writing",
         "_written",
         "number",
@@ -57,6 +59,8 @@ class Port:
         self._queue = FairQueue()
         self._written = asyncio.Event()
         self._over = False
+        self._source = 0
+        self._crowd = False  # whether several have sent something since the last write
         self._writing = False
         self._closing = False
         self._ending: asyncio.Task[None] | None = None
@@ -71,6 +75,8 @@ class Port:
         """Queue a frame that came over that link, for ``write``; False if so much waits that the link is to end."""
         if self._closing:
             return True
+        if source != self._source:
+            self._source, self._crowd = source, True
         size = sum(map(len, frame))
         self._queue.put(frame, size, source)
         self._backlog.bytes += size
@@ -133,7 +139,10 @@ class Port:
             except LinkError:
                 return  # the reader sees the end as well
             self._written.set()
+            crowd, self._crowd = self._crowd, False
             if len(frames) >= SPACING_FRAMES:
                 await asyncio.sleep(SPACING_SECONDS)
+            elif crowd:
+                await asyncio.sleep(0)  # what the others send in this turn of the loop goes together
         if self._closing and not self._over:
             await self._link.close()

@@ -72,7 +72,8 @@ class Server:
     Args:
         port: The TCP port; 0 lets the system choose one, see ``address``.
         host: The address to listen on; default what ``EASYREMOTE_HOST`` says, else all interfaces.
-        heartbeat_timeout_seconds: The lease: a device silent for so long is taken for gone.
+        heartbeat_timeout_seconds: The lease: a device with calls that is silent for so long is taken for gone, and
+            an idle one after twice as long.
         open: Whether anyone may join the network. Nodes still decide whom they serve: there, functions are
             for their owner's devices unless registered with ``allow=``.
         certificate: A PEM file with a certificate that a public authority vouches for; default one of the

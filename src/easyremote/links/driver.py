@@ -265,10 +265,8 @@ class Driver:
         link, number = line.link, line.number
         while lines.get(number) is line and (frames := machine.pull(loop.time(), number)):
             self._set_timer()  # what is sent now may have to be sent again
-            bundled, peers = (
-                machine.sessions.bundled,
-                machine.sessions.peers,
-            )  # of this pull: others may come meanwhile
+            sessions = machine.sessions
+            bundled, peers = sessions.bundled, sessions.peers  # of this pull: others may come meanwhile
             try:
                 await link.send(join(frames))
             except LinkError:
@@ -276,6 +274,8 @@ class Driver:
                 return
             if bundled >= SPACING_MESSAGES:
                 await asyncio.sleep(SPACING_SECONDS * max(1.0, peers / SPACING_PEERS))
+            elif machine.answers_soon:
+                await asyncio.sleep(0)  # what else this turn of the loop brings goes together
 
     # ---- time
 

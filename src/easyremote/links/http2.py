@@ -27,6 +27,8 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from easyremote.links.reading import buffer_of, taken_leave
+
 PREFACE_BYTES = 24
 HEAD_BYTES = 9
 DATA, HEADERS, WINDOW_UPDATE, CONTINUATION = 0x0, 0x1, 0x8, 0x9
@@ -77,7 +79,7 @@ Opened: TypeAlias = Callable[["Connection", int, Headers], Stream | None]
 """Makes the stream a peer opens with these headers; None refuses it."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One end of a connection.
 
     Args:
@@ -115,6 +117,8 @@ class Connection(asyncio.Protocol):
         self.frame_bytes = 16_384
         """The largest DATA frame the peer takes."""
         self.closed = False
+        self._buffer = buffer_of(self._loop)
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._unread = 0  # what came since we last enlarged the peer's window
         self._rest = b""  # a frame, or its head, that has come in part
         self._preface = 0 if client else PREFACE_BYTES
@@ -219,6 +223,12 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         self._over("")
 
+    async def leave(self) -> None:
+        """Hang up, and wait until that is done."""
+        self.close()
+        if self._transport is not None:
+            await taken_leave(self._gone, self._transport)
+
     async def _wait(self) -> None:
         """Wait until the peer takes more."""
         waiter = self._loop.create_future()
@@ -252,17 +262,25 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("the connection does not stand yet")
         return self._transport
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes; they end anywhere."""
+    def get_buffer(self, size: int) -> memoryview:
+        """Where what comes is to be put."""
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
+        """So many bytes have come."""
+        self.data_received(self._buffer[:size])
+
+    def data_received(self, view: memoryview) -> None:
+        """Some bytes; they end anywhere, and are gone when this returns."""
         if self._rest:
-            data, self._rest = self._rest + data, b""
-        view, start, end = memoryview(data), 0, len(data)
+            view, self._rest = memoryview(self._rest + view), b""
+        start, end = 0, len(view)
         try:
             if self._preface:
                 if end < self._preface:
-                    self._rest = data
+                    self._rest = bytes(view)
                     return
-                self._events(self._h2.receive_data(data[: self._preface]))
+                self._events(self._h2.receive_data(bytes(view[: self._preface])))
                 start, self._preface = self._preface, 0
             while not self.closed:
                 if self._left:
@@ -274,8 +292,8 @@ class Connection(asyncio.Protocol):
                     break
                 size, kind, flags = (
                     int.from_bytes(view[start : start + 3], "big"),
-                    data[start + 3],
-                    data[start + 4],
+                    view[start + 3],
+                    view[start + 4],
                 )
                 number = int.from_bytes(view[start + 5 : start + 9], "big") & LARGEST_WINDOW
                 if kind == DATA:
@@ -288,13 +306,13 @@ class Connection(asyncio.Protocol):
                     raise ProtocolError(f"a frame of {size} bytes")
                 if end - start < HEAD_BYTES + size:
                     break
-                self._control(kind, size, number, data[start : start + HEAD_BYTES + size])
+                self._control(kind, size, number, bytes(view[start : start + HEAD_BYTES + size]))
                 start += HEAD_BYTES + size
         except ProtocolError as error:
             self._break(str(error) or type(error).__name__)
             return
         if start < end:
-            self._rest = data[start:]
+            self._rest = bytes(view[start:])
 
     def eof_received(self) -> None:
         """The peer writes no more; then it is over."""
@@ -311,6 +329,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """It is over."""
         self._over(str(error) if error is not None else "")
+        if not self._gone.done():
+            self._gone.set_result(None)
         if self._lost is not None:
             self._lost(self)
 

@@ -75,7 +75,7 @@ async def enroll(
     except LinkError as error:
         raise LinkError(f"the gateway at {address} does not enroll devices: {error}") from None
     finally:
-        connection.close()
+        await connection.leave()
     return decode_enroll_reply(reply)
 
 
@@ -108,7 +108,7 @@ async def _connection(address: str, certificate: bytes, timeout_seconds: float) 
         raise unreachable(address, timeout_seconds) from None
     shown = connection.transport.get_extra_info("ssl_object").getpeercert(True)
     if certificate and shown != certificate:
-        connection.close()
+        await connection.leave()
         raise changed_certificate(address, certificate, shown)
     return connection
 
@@ -145,7 +145,7 @@ async def listen(
     listening = _listening(host, port)
 
     async def enrolling(call: rpc.Call) -> None:
-        data = await call.receive()
+        data = await rpc.asked(call)
         if data is None:
             return
         try:

@@ -95,9 +95,12 @@ class Call(Stream):
                 await self._waiter
 
     async def close(self, reason: str = "") -> None:
-        """End the call; a client's connection ends with it."""
+        """End the call, and its connection with it."""
         self.finish()
-        self.connection.close()
+        if self.path:
+            self.connection.close()
+        else:
+            await self.connection.leave()
 
     def answer(self) -> None:
         """A server takes the call up: its messages can come."""
@@ -142,6 +145,13 @@ class Call(Stream):
     def data_came(self, piece: memoryview) -> None:
         """Some bytes; they end anywhere."""
         start, end = 0, len(piece)
+        if self._prefix and not self._have and end > PREFIX_BYTES and not piece[0]:
+            size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
+            if (
+                size == end - PREFIX_BYTES and size <= GRPC_MAX_MESSAGE_BYTES
+            ):  # one message and no more: mostly so
+                self._take(bytes(piece[PREFIX_BYTES:]))
+                return
         while end - start >= self._want - self._have:
             cut = start + self._want - self._have
             if self._pieces:
@@ -244,8 +254,20 @@ async def ask(connection: Connection, path: str, authority: str, message: bytes)
 
 # ---- servers
 
+ASK_SECONDS = 5.0
+"""How long a call that wants one message may take to bring it."""
+
 Serve: TypeAlias = Callable[[Call], Awaitable[None]]
 """Serves one call. It lives as long as this runs; errors of ours end it with their words."""
+
+
+async def asked(call: Call) -> bytes | None:
+    """The one message of a call that brings one; None if it does not, or not soon."""
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            return await call.receive()
+    except TimeoutError:
+        return None
 
 
 class Service:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from easyremote.errors import RemoteProtocolError
-from easyremote.links.rpc import Call, Serve
+from easyremote.links.rpc import Call, Serve, asked
 from easyremote.wire.frame import read_varint, varint
 from easyremote.wire.messages import load_descriptors
 
@@ -25,15 +25,15 @@ def standard_services(served: str) -> Mapping[str, Serve]:
     names = [served, HEALTH, *REFLECTIONS]
 
     async def check(call: Call) -> None:
-        asked = fields(await call.receive() or b"").get(1, b"").decode("utf-8", "replace")
-        if asked in ("", *names):
+        named = await _service(call)
+        if named in ("", *names):
             await call.send(b"\x08" + varint(SERVING))
         else:
-            call.finish(NOT_FOUND, f"there is no service {asked!r} here")
+            call.finish(NOT_FOUND, f"there is no service {named!r} here")
 
     async def watch(call: Call) -> None:
-        asked = fields(await call.receive() or b"").get(1, b"").decode("utf-8", "replace")
-        await call.send(b"\x08" + varint(SERVING if asked in ("", *names) else SERVICE_UNKNOWN))
+        named = await _service(call)
+        await call.send(b"\x08" + varint(SERVING if named in ("", *names) else SERVICE_UNKNOWN))
         await call.gone()  # nothing changes while the server lives
 
     async def reflect(call: Call) -> None:
@@ -42,6 +42,11 @@ def standard_services(served: str) -> Mapping[str, Serve]:
 
     methods: dict[str, Serve] = {f"/{HEALTH}/Check": check, f"/{HEALTH}/Watch": watch}
     return methods | {f"/{name}/ServerReflectionInfo": reflect for name in REFLECTIONS}
+
+
+async def _service(call: Call) -> str:
+    """The service that a question about health names."""
+    return fields(await asked(call) or b"").get(1, b"").decode("utf-8", "replace")
 
 
 def _describe(request: Mapping[int, bytes], names: list[str]) -> bytes:

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from easyremote.errors import LinkError, ListenError
 from easyremote.links.link import Link
+from easyremote.links.reading import buffer_of, taken_leave
 from easyremote.trust.wallet import fingerprint
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES, MAX_PACKET_BYTES
 
@@ -35,7 +36,7 @@ Accept: TypeAlias = Callable[[Link], Awaitable[None]]
 """Serves one link; the link lives as long as this runs."""
 
 
-class _Stream(asyncio.Protocol):
+class _Stream(asyncio.BufferedProtocol):
     """One end of a direct link."""
 
     def __init__(self, accepted: Callable[[_Stream], None] | None = None) -> None:
@@ -43,6 +44,8 @@ class _Stream(asyncio.Protocol):
         self._accepted = accepted
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self._buffer = buffer_of(self._loop)
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._packets: deque[bytes] = deque()
         self._unread = 0
         self._reading = True
@@ -98,6 +101,8 @@ class _Stream(asyncio.Protocol):
             else:
                 self._transport.abort()  # who does not read what we write does not hear of the end either
         self._end()
+        if self._transport is not None:
+            await taken_leave(self._gone, self._transport)
 
     # ---- what the transport tells
 
@@ -111,12 +116,16 @@ class _Stream(asyncio.Protocol):
         if self._accepted is not None:
             self._accepted(self)
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes; they end anywhere."""
-        start, end = 0, len(data)
+    def get_buffer(self, size: int) -> memoryview:
+        """Where what comes is to be put."""
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
+        """So many bytes have come; they end anywhere."""
+        data, start, end = self._buffer[:size], 0, size
         while end - start >= self._want - self._have:
             cut = start + self._want - self._have
-            whole = data[start:cut] if not self._pieces else b"".join([*self._pieces, data[start:cut]])
+            whole = bytes(data[start:cut]) if not self._pieces else b"".join([*self._pieces, data[start:cut]])
             start = cut
             self._pieces, self._have = [], 0
             if self._length_next:
@@ -129,7 +138,7 @@ class _Stream(asyncio.Protocol):
                 self._take(whole)
                 self._want, self._length_next = LENGTH_BYTES, True
         if start < end:
-            self._pieces.append(data[start:] if start else data)
+            self._pieces.append(bytes(data[start:]))
             self._have += end - start
 
     def _take(self, packet: bytes) -> None:
@@ -154,6 +163,8 @@ class _Stream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is over."""
+        if not self._gone.done():
+            self._gone.set_result(None)
         self._end()
 
     def _abort(self) -> None:

@@ -69,8 +69,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     previous: str
 
 
-RawEntry: TypeAlias = tuple[float, str, str, str, str, str, str, str, int, int, float]
-"""An entry's fields in their order, without ``number`` and ``previous``."""
+RawEntry: TypeAlias = tuple[float, int | str, str, str, str, str, str, str, int, int, float]
+"""An entry's fields in their order, without ``number`` and ``previous``; the call's id may be its number."""
+
+_LINE = b'{"number":%d,"time":%d.%06d,"call":"%016x",%b,"bytes_in":%d,"bytes_out":%d,"seconds":%d.%06d,"previous":"%b"}'
+_MILLION = 1_000_000
 
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Entry)
@@ -120,30 +123,40 @@ def decoded_entry(line: bytes) -> Entry | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _who_and_how(function: str, device: str, name: str, account: str, grant: str, outcome: str) -> str:
+def _who_and_how(function: str, device: str, name: str, account: str, grant: str, outcome: str) -> bytes:
     """The part of a line that most calls have in common with one before them."""
     given = (function, device, name, account, grant, outcome)
     fields = ("function", "device", "name", "account", "grant", "outcome")
     shown = {field: _short(text) for field, text in zip(fields, given, strict=True)}
-    return _encode(shown).decode()[1:-1]
+    return _encode(shown)[1:-1]
 
 
 def entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
     """An entry's line, without the newline; it may fail for fields that are not ``tamed``."""
     when, call, function, device, name, account, grant, outcome, bytes_in, bytes_out, seconds = raw
-    if not (call.isalnum() and call.isascii() and len(call) < 64 and seconds < 1e9 and 0 <= when < 1e12):
+    if type(call) is not int or not (0 <= call < 1 << 64 and 0 <= seconds < 1e9 and 0 <= when < 1e12):
         return _entry_line(number, raw, previous)
     common = _who_and_how(function, device, name, account, grant, outcome)
-    return (
-        f'{{"number":{number},"time":{when:.6f},"call":"{call}",{common},"bytes_in":{bytes_in:d},'
-        f'"bytes_out":{bytes_out:d},"seconds":{seconds:.6f},"previous":"{previous}"}}'
-    ).encode()
+    at, took = int(when * _MILLION), int(seconds * _MILLION)
+    return _LINE % (
+        number,
+        at // _MILLION,
+        at % _MILLION,
+        call,
+        common,
+        bytes_in,
+        bytes_out,
+        took // _MILLION,
+        took % _MILLION,
+        previous.encode(),
+    )
 
 
 def _entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
     """The same for what is not as it usually is."""
-    when, *texts, bytes_in, bytes_out, seconds = raw
-    call, function, device, name, account, grant, outcome = map(_short, texts)
+    when, named, *texts, bytes_in, bytes_out, seconds = raw
+    call = f"{named:016x}" if type(named) is int else _short(named)
+    function, device, name, account, grant, outcome = map(_short, texts)
     entry = Entry(
         number=number,
         time=_number(when),
@@ -175,11 +188,11 @@ def _number(value: float) -> float:
 
 def tamed(raw: tuple[Any, ...]) -> RawEntry:
     """The same fields as far as JSON can hold them; an entry is never left out for its form."""
-    when, *texts, bytes_in, bytes_out, seconds = raw
-    call, function, device, name, account, grant, outcome = (_tamed_text(text) for text in texts)
+    when, call, *texts, bytes_in, bytes_out, seconds = raw
+    function, device, name, account, grant, outcome = (_tamed_text(text) for text in texts)
     return (
         _tamed_number(when),
-        call,
+        call if type(call) is int else _tamed_text(call),
         function,
         device,
         name,

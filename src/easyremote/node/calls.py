@@ -14,29 +14,33 @@ class CurrentCall:
     """The call a function is running for.
 
     Attributes:
-        call_id: The call's id as text, as the caller's errors show it; empty outside a call.
         function: The name the function was called by.
         caller: The caller's endpoint, 40 bytes; empty outside a call.
         identity: Who calls, as its membership says; see ``current_caller``.
         timeout_seconds: The time the call had when it arrived here; None if unlimited.
     """
 
-    __slots__ = ("_stopped", "call_id", "caller", "function", "identity", "timeout_seconds")
+    __slots__ = ("_number", "_stopped", "caller", "function", "identity", "timeout_seconds")
 
     def __init__(
         self,
-        call_id: str,
+        number: int | None,
         function: str,
         caller: bytes,
         timeout_seconds: float | None,
         identity: Caller = NOBODY,
     ) -> None:
         self.identity = identity
-        self.call_id = call_id
+        self._number = number
         self.function = function
         self.caller = caller
         self.timeout_seconds = timeout_seconds
         self._stopped = ""
+
+    @property
+    def call_id(self) -> str:
+        """The call's id as text, as the caller's errors show it; empty outside a call."""
+        return "" if self._number is None else f"{self._number:016x}"
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: the caller cancelled, left, or its time is up.
@@ -59,7 +63,7 @@ def current_call() -> CurrentCall:
 
     Outside a call, as when the function is called locally, it is an empty one that is never cancelled.
     """
-    return current.get(None) or CurrentCall("", "", b"", None)
+    return current.get(None) or CurrentCall(None, "", b"", None)
 
 
 def current_caller() -> Caller:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from easyremote.node.audit import AuditLog
 from easyremote.node.budgets import Budgets
-from easyremote.protocol.call import call_text
 from easyremote.protocol.effects import CallEnded, Start
 from easyremote.protocol.events import CallKey, Failed
 from easyremote.trace import log
@@ -61,7 +60,7 @@ class Record:
             self._audit.put(
                 (
                     time.time(),
-                    call_text(call.call),
+                    call.call,
                     call.function,
                     caller.device,
                     caller.name,

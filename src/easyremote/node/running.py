@@ -44,7 +44,7 @@ class Running(CurrentCall):
     )
 
     def __init__(self, run_in_thread: Callable[[Running], None], entry: Entry, start: Start) -> None:
-        self.call_id = start.call_id
+        self._number = start.key[1]
         self.function = start.function
         self.caller = start.key[0]
         self.timeout_seconds = start.timeout

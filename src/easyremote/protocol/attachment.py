@@ -1,8 +1,9 @@
 """How a device is attached to its gateway: challenge, hello, welcome, and a pulse.
 
 One question: is the gateway there, and does it know us? The gateway's first frame is a challenge; the
-device signs it, so nobody can attach as a device whose key they do not hold. Afterwards each side must
-hear the other at least once a lease; silence longer than that means the link is dead, whatever TCP says.
+device signs it, so nobody can attach as a device whose key they do not hold. Afterwards there is a pulse:
+three times a lease while calls are open here, once a lease while none are. Who was asked and has said nothing
+for long is taken for gone, whatever TCP says.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ class Attachment:
         self._gateway = b""
         self._transcript = b""
         self._heard_at = 0.0
+        self.relaxed = False
+        """Whether the pulse is slow: nothing was at stake when it last beat."""
         self._ping_at = NEVER
+        self._asked_at = NEVER
+        """Since when an answer to a ping is awaited, with nothing heard since."""
         self._pings = 0
 
     @property
@@ -112,7 +117,14 @@ class Attachment:
 
     def heard(self, now: float) -> None:
         """Something came over the link."""
-        self._heard_at = now
+        self._heard_at, self._asked_at = now, NEVER
+
+    def hurry(self, now: float) -> None:
+        """Something is at stake from now on: the pulse quickens."""
+        self.relaxed = False
+        if self.attached:
+            self._ping_at = min(self._ping_at, now + self.lease_seconds / 3)
+            self.wake_at = min(self.wake_at, self._ping_at)
 
     def take(self, record: Record, now: float) -> list[Effect] | None:
         """Take a control frame; None if it is not about the attachment."""
@@ -177,19 +189,29 @@ class Attachment:
                 return []
         return None
 
-    def wake(self, now: float) -> list[Effect]:
-        """Ping in time; give up a link that has been silent for a whole lease."""
+    def wake(self, now: float, *, at_stake: bool = True) -> list[Effect]:
+        """Ping in time; give up a link over which the answer does not come.
+
+        Args:
+            now: The time.
+            at_stake: Whether calls are open here.
+        """
         if self.state == "detached":
             return []
-        if now - self._heard_at >= self.lease_seconds:
-            self.wake_at = now + self.lease_seconds
-            return [CloseLink(f"the gateway has been silent for {self.lease_seconds:g} s")]
+        lease = self.lease_seconds
+        patience_at = self._asked_at + 2 * lease / 3 if self.attached else self._heard_at + lease
+        if now >= patience_at:
+            self.wake_at = now + lease
+            return [CloseLink(f"the gateway has been silent for {now - self._heard_at:.3g} s")]
         if now >= self._ping_at:
             if self.attached:
                 self._pings += 1
                 self.say(Ping(self._pings))
-            self._ping_at = now + self.lease_seconds / 3
-        self.wake_at = min(self._ping_at, self._heard_at + self.lease_seconds)
+                if self._asked_at == NEVER:
+                    self._asked_at, patience_at = now, now + 2 * lease / 3
+            self.relaxed = not at_stake
+            self._ping_at = now + (lease / 3 if at_stake else lease)
+        self.wake_at = min(self._ping_at, patience_at)
         return []
 
     def _renew(self, credential: bytes) -> list[Effect]:
@@ -199,7 +221,8 @@ class Attachment:
         return []
 
     def _heard(self, now: float) -> None:
-        self._heard_at = now
+        self.heard(now)
+        self.relaxed = False
         self._ping_at = now + self.lease_seconds / 3
         self.wake_at = self._ping_at
 

@@ -133,6 +133,8 @@ class Device:
         if isinstance(event, PacketReceived):
             return self._packet(event, now)
         if isinstance(event, CallRequested):
+            if self.attachment.relaxed:
+                self.attachment.hurry(now)
             return self.caller.request(event, now)
         if isinstance(event, (Done, Yielded, Failed, Ended, Stopped)):
             return self.worker.answer(event, now) if self.worker is not None else []
@@ -199,12 +201,11 @@ class Device:
         except RemoteProtocolError as error:
             effects.append(CloseLink(f"the other end broke the protocol: {error}", link))
         worker = self.worker
-        if (
-            worker is not None
-            and self._load_at == NEVER
-            and (worker.running, worker.waiting) != self._load_sent
-        ):
-            self._load_at = now + LOAD_REPORT_SECONDS
+        if worker is not None:
+            if self._load_at == NEVER and (worker.running, worker.waiting) != self._load_sent:
+                self._load_at = now + LOAD_REPORT_SECONDS
+            if self.attachment.relaxed and len(worker):
+                self.attachment.hurry(now)
         return effects
 
     def _control(self, frame: Control, now: float) -> list[Effect]:
@@ -396,7 +397,10 @@ class Device:
         return at if self.worker is None else min(at, self.worker.wake_at)
 
     def _wake(self, now: float) -> list[Effect]:
-        effects = self.attachment.wake(now) if now >= self.attachment.wake_at else []
+        effects: list[Effect] = []
+        if now >= self.attachment.wake_at:
+            at_stake = len(self.caller) > 0 or (self.worker is not None and len(self.worker) > 0)
+            effects += self.attachment.wake(now, at_stake=at_stake)
         for link in self.sessions.wake(now, relay=self.attachment.attached):
             reason = "the other end has fallen silent"
             effects += [CloseLink(reason, link), *self._direct_closed(link, reason, now)]
@@ -453,6 +457,11 @@ class Device:
             self._load_at = now + LOAD_REPORT_SECONDS  # look once more: it may have changed again
 
     # ---- what goes over the link
+
+    @property
+    def answers_soon(self) -> bool:
+        """Whether calls run here, of which some may end in this turn of the loop as well."""
+        return self.worker is not None and self.worker.running > 0
 
     def due(self, now: float) -> list[int]:
         """The links that ``pull`` would give something for, by their numbers."""

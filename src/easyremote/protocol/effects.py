@@ -118,7 +118,6 @@ class Start(msgspec.Struct, frozen=True):
         arguments: The encoded arguments.
         window: Credit for the items of a stream, in bytes; 0 when one value is wanted.
         timeout: What the call has of time, in seconds; the worker keeps the clock.
-        call_id: The call's id as people see it.
         caller: Who calls.
         spends: Budgets the call draws on, to be written down before it runs.
     """
@@ -128,9 +127,13 @@ class Start(msgspec.Struct, frozen=True):
     arguments: Value
     window: int = 0
     timeout: float | None = None
-    call_id: str = ""
     caller: Caller = NOBODY
     spends: tuple[Spent, ...] = ()
+
+    @property
+    def call_id(self) -> str:
+        """The call's id as people see it."""
+        return f"{self.key[1]:016x}"
 
 
 class CallEnded(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ class Attached:
 
     __slots__ = (
         "address",
+        "asked_at",
         "endpoint",
         "heard_at",
         "hello",
@@ -42,11 +43,25 @@ class Attached:
         self.renew_at = float("inf")
         self.opened_at = now
         self.heard_at = now
+        self.asked_at = float("inf")
+        """When something was first passed on to it that it has not followed by a word."""
         self.endpoint = b""
         self.name = ""
         self.role = ""
         self.presence: Presence | None = None
         self.load = NO_LOAD
+
+    def heard(self, now: float) -> None:
+        """It said something."""
+        self.heard_at, self.asked_at = now, float("inf")
+
+    def gone(self, now: float, lease_seconds: float) -> bool:
+        """Whether its silence means that it is gone: after a lease where calls are at stake, else after two."""
+        silent = now - self.heard_at
+        if silent < lease_seconds:
+            return False
+        at_stake = not self.welcomed or self.load.running or self.load.waiting
+        return bool(at_stake) or silent >= 2 * lease_seconds or now - self.asked_at >= lease_seconds
 
     @property
     def welcomed(self) -> bool:

@@ -99,7 +99,7 @@ class Router:
         if isinstance(event, GatewayPacketReceived):
             attached = self.table.by_link.get(event.link)
             if attached is not None:
-                attached.heard_at = now
+                attached.heard(now)
                 share, pace = self._traffic.share(event.link, attached.role, now), attached.pace
                 small_since = pace.small_since
                 pause = pace.count(event.frames, event.size, share, now)
@@ -163,7 +163,7 @@ class Router:
         try:
             for frame in frames:
                 if isinstance(frame, Carry):
-                    self._route(origin, frame, effects)
+                    self._route(origin, frame, now, effects)
                 else:
                     record = decode(frame.data)
                     if record is not None:
@@ -173,7 +173,7 @@ class Router:
         if self._returned:
             origin.pace.wasted(self._returned)
 
-    def _route(self, origin: Attached, frame: Carry, effects: list[RouterEffect]) -> None:
+    def _route(self, origin: Attached, frame: Carry, now: float, effects: list[RouterEffect]) -> None:
         if not origin.welcomed:
             raise RemoteProtocolError("a device must say hello before it sends anything else")
         if len(frame.body) > MAX_SEALED_BYTES:
@@ -190,6 +190,8 @@ class Router:
             self._say(origin.link, Undeliverable(peer=frame.peer, head=head, reason="not connected"), effects)
             return
         self.routed += 1
+        if target.asked_at > now:
+            target.asked_at = now
         effects.append(Send(target.link, redirect(frame, origin.endpoint), origin.link))
 
     def _control(self, origin: Attached, record: Record, now: float, effects: list[RouterEffect]) -> None:
@@ -367,9 +369,9 @@ class Router:
 
     def _check_leases(self, now: float, effects: list[RouterEffect]) -> None:
         for attached in list(self.table.by_link.values()):
-            if now - attached.heard_at >= self.lease_seconds:
+            if attached.gone(now, self.lease_seconds):
                 self._gone(attached.link, "silent", effects)
-                effects.append(Close(attached.link, f"silent for {self.lease_seconds:g} s"))
+                effects.append(Close(attached.link, f"silent for {now - attached.heard_at:.3g} s"))
             elif attached.welcomed and now >= attached.renew_at:
                 attached.renew_at = now + self.lease_seconds  # asked again if nothing comes of it
                 effects.append(

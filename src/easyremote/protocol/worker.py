@@ -13,7 +13,6 @@ from collections import OrderedDict, deque
 from msgspec import Raw, structs
 
 from easyremote.errors import RemoteProtocolError
-from easyremote.protocol.call import call_text
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import NOBODY, CallEnded, Effect, Grant, Notice, Start, Stop
 from easyremote.protocol.events import (
@@ -53,6 +52,8 @@ INCOMING_BYTES_MAX = 4 << 30
 """Large arguments being received, in all."""
 REMEMBERED_MAX = 100_000
 """Answered calls whose numbers are remembered, so that none of them runs again."""
+FORGET = 256
+"""So many at a time become floors."""
 FLOORS_MAX = 20_000
 """Callers of whom it is remembered up to which number their calls were answered."""
 RETRY_AFTER_SECONDS = 0.05
@@ -254,7 +255,6 @@ class Worker:
             ask.arguments,
             ask.window,
             limit,
-            call_text(ask.call),
             granted.caller,
             granted.spends,
         )
@@ -391,7 +391,7 @@ class Worker:
         """The call is answered, or given up: only its number is remembered."""
         del self._jobs[job.key]
         self._remembered[job.key] = None
-        if len(self._remembered) > REMEMBERED_MAX:
+        if len(self._remembered) >= REMEMBERED_MAX + FORGET:
             self._forget_oldest()
         if job.lane is not None:
             self.running -= 1
@@ -409,10 +409,14 @@ class Worker:
 
     def _forget_oldest(self) -> None:
         """What is not remembered one by one any more is remembered as a floor: a caller's numbers only grow."""
-        (caller, number), _ = self._remembered.popitem(last=False)
-        self._floors[caller] = max(number, self._floors.pop(caller, -1))
-        if len(self._floors) > FLOORS_MAX:
-            self._floors.popitem(last=False)
+        remembered, floors = self._remembered, self._floors
+        for _ in range(FORGET):
+            (caller, number), _ = remembered.popitem(last=False)
+            if number > floors.get(caller, -1):
+                floors[caller] = number
+                floors.move_to_end(caller)
+        while len(floors) > FLOORS_MAX:
+            floors.popitem(last=False)
 
     # ---- callers that go
 

@@ -64,7 +64,7 @@ class Desk:
             msgspec.Raw(data) if isinstance(data, bytes) else memoryview(bytearray(data.slice(0, data.size)))
         )
         self.telling = True
-        self.executor.start(Start((CALLER, key), name, body, window if stream else 0, 9.0, f"call-{key}"))
+        self.executor.start(Start((CALLER, key), name, body, window if stream else 0, 9.0))
         self.telling = False
 
     def stop(self, key: Any, reason: str = "cancelled") -> None:
@@ -88,10 +88,11 @@ class Desk:
 
     async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Register, run, and give the result or the Failed."""
-        name = f"f{len(self.registry)}"
+        number = len(self.registry)
+        name = f"f{number}"
         self.registry.add(function, name=name)
-        self.start(name, *args, key=name, **kwargs)
-        answer = await self.last(name)
+        self.start(name, *args, key=1000 + number, **kwargs)
+        answer = await self.last(1000 + number)
         return plain(answer.value) if isinstance(answer, Done) else answer
 
     def items(self, key: Any = 1) -> list[Any]:
@@ -586,10 +587,10 @@ async def test_a_function_may_ask_about_its_call(desk: Desk):
     def ask_often() -> Iterator[list[Any]]:
         yield ask()
 
-    assert await desk.call(ask) == ["call-f0", "f0", CALLER, 9.0, False]
-    assert await desk.call(ask_soon) == ["call-f1", "f1", CALLER, 9.0, False]
-    assert await desk.call(ask_often) == [["call-f2", "f2", CALLER, 9.0, False]]
-    assert await desk.call(lambda: ask_soon()) == ["call-f3", "f3", CALLER, 9.0, False]
+    assert await desk.call(ask) == [f"{1000:016x}", "f0", CALLER, 9.0, False]
+    assert await desk.call(ask_soon) == [f"{1001:016x}", "f1", CALLER, 9.0, False]
+    assert await desk.call(ask_often) == [[f"{1002:016x}", "f2", CALLER, 9.0, False]]
+    assert await desk.call(lambda: ask_soon()) == [f"{1003:016x}", "f3", CALLER, 9.0, False]
     assert current_call().call_id == ""
     assert not current_call().cancelled()
 

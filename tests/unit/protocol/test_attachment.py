@@ -191,6 +191,41 @@ def test_a_pulse_is_felt_three_times_a_lease() -> None:
     assert said(attachment) == [Pong(7)]
 
 
+def test_with_nothing_at_stake_it_is_felt_once_a_lease() -> None:
+    attachment = attached(9.0)
+    now, pings = 0.0, 0
+    while now < 89.0:
+        now = attachment.wake_at
+        attachment.heard(now)
+        assert attachment.wake(now, at_stake=False) == []
+        pings += sum(isinstance(one, Ping) for one in said(attachment))
+    assert pings in (10, 11)
+
+
+def test_it_quickens_as_soon_as_something_is_at_stake() -> None:
+    attachment = attached(9.0)
+    attachment.wake(3.0, at_stake=False)
+    attachment.heard(3.0)
+    assert attachment.relaxed
+    attachment.hurry(4.0)
+    assert not attachment.relaxed
+    said(attachment)
+    assert attachment.wake_at == 7.0
+    attachment.wake(7.0)
+    assert [type(one) for one in said(attachment)] == [Ping]
+    assert isinstance(attachment.wake(13.0)[0], CloseLink), "asked at 7, and nothing heard for two thirds"
+
+
+def test_a_gateway_that_is_silent_while_nothing_is_at_stake_is_given_up_all_the_same() -> None:
+    attachment, now = attached(9.0), 0.0
+    effects: list[object] = []
+    while not effects:
+        now = attachment.wake_at
+        effects = list(attachment.wake(now, at_stake=False))
+    assert isinstance(effects[0], CloseLink)
+    assert now == 9.0
+
+
 def test_a_gateway_that_is_silent_for_a_lease_is_given_up() -> None:
     attachment = attached(9.0)
     now = 0.0

@@ -366,12 +366,30 @@ def test_a_ping_is_answered_and_keeps_the_lease() -> None:
     assert board.router.handle(GatewayWoken(), board.now) == []
 
 
-def test_a_silent_device_is_gone_after_a_lease() -> None:
+def test_a_silent_device_with_nothing_at_stake_is_gone_after_two_leases() -> None:
     board, node = Switchboard(), FakeNode("lab")
     link, _ = board.joins(node)
     board.shows(link, node)
+    for now in (10.0, 15.0, 19.9):
+        board.now = now
+        assert closed(board.router.handle(GatewayWoken(), now)) == []
+    board.now = 20.0
+    assert closed(board.router.handle(GatewayWoken(), board.now)) == [link]
+
+
+@pytest.mark.parametrize("stake", ["a call runs there", "it was spoken to"])
+def test_a_silent_device_is_gone_after_a_lease(stake: str) -> None:
+    board, node, caller = Switchboard(), FakeNode("lab"), FakeNode("caller")
+    link, _ = board.joins(node)
+    board.shows(link, node)
+    other, _ = board.joins(caller)
+    if stake == "a call runs there":
+        board.says(link, LoadReport(running=1))
+    else:
+        board.says(other, Carry(node.endpoint, b"sealed"))
     board.now = 9.0
     watcher = board.watcher()
+    board.says(other, Ping(1))
     board.now = 10.0
     effects = board.router.handle(GatewayWoken(), board.now)
     assert closed(effects) == [link]

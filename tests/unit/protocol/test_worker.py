@@ -118,7 +118,8 @@ def refusal(place: Place) -> str:
 def test_a_call_is_run_and_answered() -> None:
     place = Place()
     (start,) = place.asks(5)
-    assert start == Start(place.key(5), "resize", Raw(VALUE), 0, None, "0000000000000005", LAPTOP)
+    assert start == Start(place.key(5), "resize", Raw(VALUE), 0, None, LAPTOP)
+    assert start.call_id == "0000000000000005"
     assert place.worker.running == 1
     assert place.ran(Done(place.key(5), b"\x01"), 1.0) == []
     assert place.answers() == [Result(5, Raw(b"\x01"))]
