@@ -9,21 +9,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Sequence
+from hashlib import sha256 as _sha256
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
+from easyremote.protocol.effects import CallEnded
+
 __all__ = [
     "NO_LINE",
     "AuditFiles",
     "Entry",
     "RawEntry",
+    "call_lines",
     "decoded_entry",
     "entry_line",
     "file_stem",
     "log_name",
+    "raw_entry",
     "tamed",
 ]
 
@@ -149,6 +155,60 @@ def entry_line(number: int, raw: RawEntry, previous: str) -> bytes:
         took // _MILLION,
         took % _MILLION,
         previous.encode(),
+    )
+
+
+def call_lines(calls: Sequence[CallEnded], when: float, number: int, previous: str) -> tuple[bytes, str]:
+    """The lines of calls that ended at one time, each with its newline, and the hash of the last.
+
+    Raises:
+        ValueError: One of them is not as it usually is; then each has to be made by itself.
+    """
+    if not 0 <= when < 1e12:
+        raise ValueError("a time that no line usually has")
+    at, moment = divmod(int(when * _MILLION), _MILLION)
+    function = outcome = caller = common = None
+    head, lines = previous.encode(), []
+    for call in calls:
+        if call.caller is not caller or call.function != function or call.outcome is not outcome:
+            caller, function, outcome = call.caller, call.function, call.outcome
+            common = _who_and_how(function, caller.device, caller.name, caller.account, caller.grant, outcome)
+        took = int(call.seconds * _MILLION)
+        if took < 0:
+            raise ValueError("a call that took less than no time")
+        line = _LINE % (
+            number,
+            at,
+            moment,
+            call.call,
+            common,
+            call.bytes_in,
+            call.bytes_out,
+            took // _MILLION,
+            took % _MILLION,
+            head,
+        )
+        head = _sha256(line).hexdigest().encode()
+        lines.append(line)
+        number += 1
+    return b"\n".join([*lines, b""]), head.decode()
+
+
+def raw_entry(call: CallEnded, when: float) -> RawEntry:
+    """A call's fields in an entry's order."""
+    caller = call.caller
+    return (
+        when,
+        call.call,
+        call.function,
+        caller.device,
+        caller.name,
+        caller.account,
+        caller.grant,
+        call.outcome,
+        call.bytes_in,
+        call.bytes_out,
+        call.seconds,
     )
 
 

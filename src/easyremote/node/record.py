@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ class Record:
     def __init__(self, home: Path, node: str, *, audit: bool) -> None:
         self._budgets = Budgets(home, node)
         self._paying: set[CallKey] = set()
+        self._ended: list[CallEnded] = []
         self._audit = AuditLog(home / AUDIT_FOLDER, node) if audit else None
 
     def used(self) -> dict[tuple[bytes, str], int]:
@@ -54,27 +54,20 @@ class Record:
         self._paying.discard(key)
 
     def ended(self, call: CallEnded) -> None:
-        """Write down how a call went."""
+        """Write down how a call went, with those that end in the same turn of the loop; on the loop."""
         if self._audit is not None:
-            caller = call.caller
-            self._audit.put(
-                (
-                    time.time(),
-                    call.call,
-                    call.function,
-                    caller.device,
-                    caller.name,
-                    caller.account,
-                    caller.grant,
-                    call.outcome,
-                    call.bytes_in,
-                    call.bytes_out,
-                    call.seconds,
-                )
-            )
+            if not self._ended:
+                asyncio.get_running_loop().call_soon(self._write_down)
+            self._ended.append(call)
+
+    def _write_down(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended and self._audit is not None:
+            self._audit.put_calls(ended)
 
     def close(self) -> None:
         """What was written is on disk."""
+        self._write_down()
         if self._audit is not None:
             self._audit.close()
         self._budgets.close()

@@ -239,7 +239,7 @@ class Worker:
     def _admit(
         self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, granted: Pass, now: float
     ) -> list[Effect]:
-        job = _Job(key, channel, ask.function)
+        job = _Job(key, channel, lane.offer.name)
         limit = lane.offer.timeout_seconds
         if ask.timeout is not None and not ask.timeout >= 0.0:  # written so that it refuses nan, too
             raise RemoteProtocolError(f"a call has {ask.timeout} s of time")

@@ -21,6 +21,8 @@ from easyremote.node import audit
 from easyremote.node.audit import AuditLog
 from easyremote.node.audit_check import Report, newest_entries, read_audit, verify
 from easyremote.node.audit_entries import NO_LINE, AuditFiles, Entry
+from easyremote.protocol.effects import CallEnded
+from easyremote.trust.rules import Caller
 
 CALL: dict[str, Any] = {
     "function": "resize",
@@ -102,6 +104,43 @@ def test_an_entry_is_one_line_with_every_field_and_the_hash_of_the_line_before(t
     assert report.last_time == entries[2].time
     assert verify(lines) == report
     assert verify(files.active) == report
+
+
+def ended(number: int, **changes: Any) -> CallEnded:
+    caller = Caller(device="d" * 64, name="ada", grant="9f2c")
+    fields = {"function": "resize", "caller": caller, "outcome": "ok", "bytes_in": 10, "bytes_out": 20}
+    return CallEnded(**{"call": number, "seconds": 0.25, **fields, **changes})
+
+
+def test_calls_that_ended_together_are_the_entries_they_would_be_one_by_one(tmp_path):
+    calls = [ended(1), ended(2), ended(3, function="blur"), ended(4, outcome="error ValueError", bytes_out=0)]
+    with AuditLog(tmp_path, "lab") as log:
+        log.put_calls(calls[:1])
+        log.put_calls(calls[1:])
+        head = log.head
+    files = read_audit(tmp_path)[0]
+    assert verify(files, head=head).holds
+    found = newest_entries(files, 10)
+    assert [one.number for one in found] == [0, 1, 2, 3]
+    for call, entry in zip(calls, found, strict=True):
+        assert (entry.call, entry.function, entry.outcome) == (
+            f"{call.call:016x}",
+            call.function,
+            call.outcome,
+        )
+        assert (entry.device, entry.name, entry.grant) == ("d" * 64, "ada", "9f2c")
+        assert (entry.bytes_in, entry.bytes_out, entry.seconds) == (10, call.bytes_out, 0.25)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seconds": 1e300}, {"seconds": -1.0}, {"seconds": float("nan")}, {"function": "\udc80"}]
+)
+def test_among_them_one_that_is_odd_is_entered_all_the_same(tmp_path, changes):
+    with AuditLog(tmp_path, "lab") as log:
+        log.put_calls([ended(1), ended(2, **changes), ended(3)])
+    files = read_audit(tmp_path)[0]
+    assert verify(files).holds
+    assert [one.call for one in newest_entries(files, 10)] == [f"{number:016x}" for number in (1, 2, 3)]
 
 
 def test_there_is_no_field_for_contents():
