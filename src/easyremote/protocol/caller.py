@@ -57,6 +57,10 @@ from easyremote.wire.limits import INLINE_BYTES, ITEM_OVERHEAD_BYTES, STREAM_WIN
 
 GROUP_CALLS = 64
 """So many calls that are asked for at one moment go to one node at most, because that is where a packet goes."""
+GROUP_SECONDS = 2 * LEAST_PACE_SECONDS
+"""And so many as take the node about so long: paces below ``LEAST_PACE_SECONDS`` are noise to the scheduler."""
+GROUP_PACE_SECONDS = 8 * LEAST_PACE_SECONDS
+"""Calls that mostly take longer than this have a node each, however quick some are."""
 BUSY_WAIT_SECONDS = 0.02
 BUSY_WAIT_SECONDS_MAX = 1.0
 PROBE_SECONDS = 20.0
@@ -161,8 +165,9 @@ class Caller:
         """The node for which a packet is being gathered, if one more quick call may well go with it.
 
         A packet costs every process on its way as much as dozens of small calls do. So calls asked for at the same
-        moment go to one node in groups, where it makes no difference to them: differences between paces below
-        ``LEAST_PACE_SECONDS`` are noise to the scheduler as well.
+        moment go to one node in groups, where it makes no difference to them: a group is what the node does in
+        ``GROUP_SECONDS``. What is asked for is what the node can do, and
+        not what it did on the average: where calls went one by one, all of them would look slow, and stay so.
         """
         view, channel = self._last.get(call.function, (None, None))
         if view is None or channel is None or not 0 < channel.gathered < GROUP_CALLS:
@@ -173,9 +178,10 @@ class Caller:
         if not view.present or candidate.draining or candidate.full:
             return None
         latency = candidate.latencies.get(call.function)
-        if latency is None or not latency.known or latency.pace_seconds >= LEAST_PACE_SECONDS:
+        if latency is None or not latency.known:
             return None
-        return candidate
+        quick = latency.pace_seconds < GROUP_PACE_SECONDS
+        return candidate if quick and channel.gathered * latency.quickest_seconds < GROUP_SECONDS else None
 
     def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
         requirement = self._requirements.get(call.function)

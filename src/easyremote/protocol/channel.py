@@ -35,7 +35,7 @@ from easyremote.wire.frame import Pieces
 from easyremote.wire.limits import BUNDLE_BYTES, BUNDLE_MESSAGES, PART_BYTES, WINDOW_BYTES
 from easyremote.wire.values import Segments
 
-ACK_DELAY_SECONDS = 0.025
+ACK_DELAY_SECONDS = 0.1
 RESEND_SECONDS = 1.0
 RESEND_SECONDS_MAX = 8.0
 MAPPED_BYTES = 1 << 20

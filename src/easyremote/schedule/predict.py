@@ -20,6 +20,10 @@ HALF_LIFE_SECONDS = 10.0
 """After this long without news, half of what we believed about a pace is given up."""
 
 
+FORGETS = 1.0003
+"""By how much the least pace seen is taken to have risen with each answer: it doubles in 2,300."""
+
+
 class Latency(msgspec.Struct, eq=False, gc=False):
     """The pace of one function on one node: a moving average weighted by time.
 
@@ -29,6 +33,8 @@ class Latency(msgspec.Struct, eq=False, gc=False):
     pace_seconds: float = 0.0
     seconds: float = 0.0
     """The moving average of the plain round trip, for people to read."""
+    quickest_seconds: float = 0.0
+    """The least pace seen lately: what the node can do, when the way there is not crowded."""
     count: int = 0
     measured_at: float = 0.0
 
@@ -50,8 +56,10 @@ class Latency(msgspec.Struct, eq=False, gc=False):
         self.measured_at = now
         pace = seconds / load if load > 1 else seconds
         if self.count <= 2:
-            self.pace_seconds, self.seconds = pace, seconds
+            self.pace_seconds, self.seconds, self.quickest_seconds = pace, seconds, pace
             return
+        least = self.quickest_seconds * FORGETS
+        self.quickest_seconds = least if least < pace else pace
         weight = since / (since + MEMORY_SECONDS) if since > 0.0 else 0.0
         weight = max(weight, LEAST_WEIGHT, 1 / (self.count - 1))
         self.pace_seconds += (pace - self.pace_seconds) * weight

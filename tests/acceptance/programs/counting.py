@@ -90,10 +90,10 @@ def note(situation: str) -> None:
 
 
 async def settle() -> None:
-    """Until nothing is on its way any more: acknowledgements come 25 ms after the last call."""
+    """Until nothing is on its way any more: acknowledgements come 100 ms after the last call."""
     before = None
     while before != (before := dict(counts)):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.25)
 
 
 def blocking() -> None:

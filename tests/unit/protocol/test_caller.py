@@ -80,7 +80,7 @@ def test_a_caller_shows_its_grants_after_its_membership_and_anew_when_they_chang
     assert node.hears_all(asker, 0.1) == [Present([asker.standing.credential, b"a grant"])]
 
 
-def known_quick(asker: Asker, *nodes: FakeNode, function: str = "resize", seconds: float = 0.0005) -> None:
+def known_quick(asker: Asker, *nodes: FakeNode, function: str = "resize", seconds: float = 0.00003) -> None:
     """The asker has measured each of these nodes, and they are quick."""
     for node in nodes:
         candidate = asker.directory.nodes[node.endpoint].candidate
@@ -101,6 +101,15 @@ def test_quick_calls_of_one_moment_go_together() -> None:
     known_quick(asker, *nodes)
     whole = GROUP_CALLS - 1  # beside the caller's introduction
     assert sorted(groups(asker, nodes, 2 * whole)) == [0, 0, whole, whole]
+
+
+def test_a_group_is_as_large_as_a_node_is_quick() -> None:
+    nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d", "e", "f", "g", "h")]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes, seconds=0.001)
+    found = groups(asker, nodes, 8 * 3)
+    assert max(found) <= 8, "groups of four, and a node may be drawn twice"
+    assert sum(one > 1 for one in found) >= 3
 
 
 def test_calls_that_are_not_known_to_be_quick_are_spread() -> None:

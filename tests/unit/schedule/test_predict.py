@@ -66,3 +66,17 @@ def test_averages_stay_between_what_was_measured(seen: list[tuple[float, int, fl
     believed = [seconds for seconds, _, _ in seen[1:]]
     assert min(believed) - 1e-6 <= latency.seconds <= max(believed) + 1e-6
     assert latency.pace_seconds <= max(believed) + 1e-6
+
+
+def test_the_quickest_pace_is_kept_where_the_average_is_crowded_and_forgotten_slowly() -> None:
+    latency = Latency()
+    for number in range(10):
+        latency.observe(0.001, load=1, now=number * 0.01)
+    assert latency.quickest_seconds == pytest.approx(0.001, rel=0.01)
+    for number in range(1000):
+        latency.observe(0.5, load=1, now=1.0 + number * 0.01)
+    assert latency.pace_seconds > 0.4
+    assert latency.quickest_seconds < 0.002
+    for number in range(30_000):
+        latency.observe(0.5, load=1, now=20.0 + number * 0.01)
+    assert latency.quickest_seconds == pytest.approx(0.5, rel=0.01)
