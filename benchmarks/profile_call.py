@@ -1,4 +1,4 @@
-"""Where a call's microseconds go: a gateway, a node and a client as processes of their own, over gRPC and TLS.
+"""Where a call's microseconds go: a gateway, a node and a client as processes of their own, over gRPC's wire and TLS.
 
 First one call at a time, where every stage is timed by notes put around functions at start; then the CPU a call
 costs each process, alone and with 256 in flight, divided by looking at stacks with py-spy, which also draws a
@@ -60,7 +60,7 @@ def profile(calls: int, seconds: float, folder: Path | None, *, direct: bool) ->
     made.remarks.append(
         f"The stages are means over the middle half of {len(found):,} calls; p90 is over all of them. Without notes "
         f"the median call took {plain:.0f} µs. A hop lasts from when a packet is given to the link until the other "
-        "process has it in hand: both ends' gRPC, if it is that, TLS, the system, and the waking of threads."
+        "process has it in hand: both ends' TLS, the system, and the waking of processes."
     )
     unseen = [f"{one[0]}: {one[2]}" for one in latency.chain(direct=direct) if one not in moments]
     if unseen:

@@ -64,8 +64,9 @@ class Caller(Actor):
 
 
 async def call(address: str, *, noting: bool) -> None:
-    async with AsyncClient(address) as client:
-        caller = Caller(client, noting=noting)
+    client = AsyncClient(address)
+    caller = Caller(client, noting=noting)  # before it connects: a connection knows its reader by then
+    async with client:
         while "echo" not in {function.name for function in await client.functions()}:
             await asyncio.sleep(0.01)  # a node is connected a moment before its card is known
         say(ready=True)

@@ -13,17 +13,19 @@ import msgspec
 CHAIN: list[tuple[str, str, str]] = [
     # process, the moment the stage ends, the stage
     ("client", "ask<", "encode the arguments"),
-    ("client", "inbox>", "over to EasyRemote's thread"),
+    ("client", "inbox>", "wait for the loop's turn"),
     ("client", "request>", "hand the request to the machine"),
     ("client", "request<", "choose the node, queue the message"),
     ("client", "pull>", "wait for the writer's turn"),
     ("client", "pull<", "bundle and seal"),
     ("client", "send>", "join the packet"),
-    ("gateway", "receive<", "gRPC and TLS, client to gateway"),
+    ("gateway", "arrive>", "TLS and the system, client to gateway"),
+    ("gateway", "receive<", "HTTP/2 frames, the reader's turn"),
     ("gateway", "route>", "walk the packet"),
     ("gateway", "route<", "route"),
     ("gateway", "send>", "wait for the writer's turn, join"),
-    ("node", "receive<", "gRPC and TLS, gateway to node"),
+    ("node", "arrive>", "TLS and the system, gateway to node"),
+    ("node", "receive<", "HTTP/2 frames, the reader's turn"),
     ("node", "post>", "walk the packet"),
     ("node", "open>", "read the frame, find the session"),
     ("node", "open<", "open, decode the bundle"),
@@ -40,16 +42,18 @@ CHAIN: list[tuple[str, str, str]] = [
     ("node", "pull>", "audit, wait for the writer's turn"),
     ("node", "pull<", "bundle and seal"),
     ("node", "send>", "join the packet"),
-    ("gateway", "receive<", "gRPC and TLS, node to gateway"),
+    ("gateway", "arrive>", "TLS and the system, node to gateway"),
+    ("gateway", "receive<", "HTTP/2 frames, the reader's turn"),
     ("gateway", "route>", "walk the packet"),
     ("gateway", "route<", "route"),
     ("gateway", "send>", "wait for the writer's turn, join"),
-    ("client", "receive<", "gRPC and TLS, gateway to client"),
+    ("client", "arrive>", "TLS and the system, gateway to client"),
+    ("client", "receive<", "HTTP/2 frames, the reader's turn"),
     ("client", "post>", "walk the packet"),
     ("client", "open>", "read the frame, find the session"),
     ("client", "open<", "open, decode the bundle"),
     ("client", "take<", "settle the call"),
-    ("client", "home>", "back to the program's thread"),
+    ("client", "home>", "hand the answer on"),
     ("client", "read>", "wake the program"),
     ("client", "read<", "decode the result"),
     ("client", "execute<", "return"),
@@ -60,7 +64,11 @@ def chain(*, direct: bool) -> list[tuple[str, str, str]]:
     """The moments of a call, through the gateway or directly."""
     if not direct:
         return CHAIN
-    hops = {"receive<": "TLS and the system, one to the other", "send>": "join the packet"}
+    hops = {
+        "arrive>": "TLS and the system, one to the other",
+        "receive<": "take the packet, the reader's turn",
+        "send>": "join the packet",
+    }
     return [
         (process, f"{what[:-1]} directly{what[-1]}", hops[what]) if what in hops else (process, what, stage)
         for process, what, stage in CHAIN

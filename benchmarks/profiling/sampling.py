@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 RATE = 250
-BELOW = "event loop, gRPC, TLS and system calls (below Python)"
+BELOW = "event loop, TLS and system calls (below Python)"
 """Where no frame of ours is at work: a loop that turns, and the compiled code it calls."""
 MARKS: list[tuple[str, str, str]] = [
     # a function, its file, and what it does; the innermost frame that is known says what is being done
@@ -37,10 +37,12 @@ MARKS: list[tuple[str, str, str]] = [
     ("start", "easyremote/node/executor.py", "make tasks"),
     ("_run_on_loop", "easyremote/node/executor.py", "run the function"),
     ("ended", "easyremote/node/record.py", "audit"),
+    ("_write_down", "easyremote/node/record.py", "audit"),
     ("_settle", "easyremote/node/executor.py", "settle calls"),
     ("handle", "easyremote/protocol/router.py", "route"),
-    ("send", "easyremote/links/relay.py", "gRPC's write and below"),
-    ("receive", "easyremote/links/relay.py", "gRPC's read and below"),
+    ("send", "easyremote/links/http2.py", "write: HTTP/2, TLS and the system"),
+    ("send", "easyremote/links/stream.py", "write: TLS and the system"),
+    ("buffer_updated", "easyremote/links/", "read frames"),
 ]
 FILES: list[tuple[str, str]] = [
     ("easyremote/node/audit", "audit"),
@@ -55,7 +57,7 @@ FILES: list[tuple[str, str]] = [
     ("profiling/", "the benchmark's own loop"),
     ("scaling/", "the benchmark's own loop"),
 ]
-THREADS = "gRPC's own threads"
+THREADS = "other threads"
 WAITING = (
     "Condition.wait ",
     "Event.wait ",
