@@ -46,7 +46,7 @@ def measure(*, nodes: int, seconds: float, long_lease: bool) -> Part:
     part.curves.append(Curve("Gateway's memory", "idle nodes", "MiB", memory))
     part.remarks.append(
         "The gateway polls nobody: it looks after leases four times a lease. What it does when idle is answer "
-        "pings; each device sends three a lease."
+        "pings; each idle device sends one a lease."
     )
     if long_lease:
         part.rows.append(_with_long_lease(nodes, seconds))

@@ -129,7 +129,7 @@ def _idle(part: Part, scene: Scene) -> None:
         Row("gateway's own wake-ups, idle", scene.events["GatewayWoken"] / IDLE_SECONDS * 60, "a minute"),
     ]
     part.remarks.append(
-        "In the simulation a packet costs no gRPC: what is left is the machine in plain Python."
+        "In the simulation a packet costs no TLS and no system call: what is left is the machine in plain Python."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 
+from scaling.gateway import leave
 from scaling.programs import Program, progress
 from scaling.rows import Curve, Part, Row
 
@@ -30,18 +31,20 @@ def measure(*, nodes: int, rounds: int, seconds: float) -> Part:
     finally:
         os.sched_setaffinity(0, set(cores))
     part.remarks.append(
-        f"The core by sched_setaffinity, with all other programs on the rest ({len(cores) - 1} here); the memory "
-        "by RLIMIT_DATA, which counts all that the process may write, touched or not, and so ends it sooner than a "
-        f"machine of that size would, where what is resident counts ({SYSTEM_MIB} MiB of it the system's). Not by "
-        "RLIMIT_AS, which would count reserved addresses, nor by a cgroup, which takes an administrator. The idle "
-        "nodes' own pings take time of the cores where client and node are."
+        f"The core by sched_setaffinity, with all other programs on the rest ({len(cores) - 1} here). The memory is "
+        f"{MIB} MiB less {SYSTEM_MIB} for the system: a cgroup counts what is resident, as a machine would; where none "
+        "can be made, RLIMIT_DATA counts all that the process may write, touched or not, and ends it much sooner. The "
+        "idle nodes' own pings take time of the cores where client and node are."
     )
     return part
 
 
 def _measure(part: Part, core: int, nodes: int, rounds: int, seconds: float) -> None:
-    with Program("scaling.gateway", "--cpu", str(core), "--mib", str(MIB)) as gateway:
-        address = gateway.hear()["address"]
+    leave()
+    with Program("scaling.gateway", "--cpu", str(core), "--mib", str(MIB - SYSTEM_MIB)) as gateway:
+        said = gateway.hear()
+        address = said["address"]
+        part.remarks.append(f"The gateway's memory was bound by {said['bound']}.")
         with (
             Program("scaling.fleet", address, "idle") as fleet,
             Program("scaling.node", address, "0", "1") as node,

@@ -39,6 +39,7 @@ from easyremote.protocol.sessions import Sessions
 from easyremote.schedule.candidates import Candidate
 from easyremote.schedule.decision import decide
 from easyremote.schedule.policies import DEFAULT_POLICY, LEAST_PACE_SECONDS
+from easyremote.schedule.predict import FORGETS
 from easyremote.schedule.requirements import Requirement
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.wire.bundle import (
@@ -59,6 +60,8 @@ GROUP_CALLS = 64
 """So many calls that are asked for at one moment go to one node at most, because that is where a packet goes."""
 GROUP_SECONDS = 2 * LEAST_PACE_SECONDS
 """And so many as take the node about so long: paces below ``LEAST_PACE_SECONDS`` are noise to the scheduler."""
+AWAKE_MAX = 4
+"""So many nodes, at most, are looked at before one is chosen among all."""
 GROUP_PACE_SECONDS = 8 * LEAST_PACE_SECONDS
 """Calls that mostly take longer than this have a node each, however quick some are."""
 BUSY_WAIT_SECONDS = 0.02
@@ -88,8 +91,10 @@ class Caller:
         self._timers: list[tuple[float, int]] = []
         self._probe_at = NEVER
         self._requirements: dict[str, Requirement] = {}
-        self._last: dict[str, tuple[NodeView, Channel]] = {}
-        """By function, whom the last call was asked of."""
+        self._awake: dict[str, deque[NodeView]] = {}
+        """By function, the nodes that were chosen last."""
+        self._quickest: dict[str, float] = {}
+        """By function, the least pace of any node lately, in seconds."""
         self.late = 0
         """Answers that came after their call was settled, since the start."""
 
@@ -153,7 +158,7 @@ class Caller:
             chosen = candidates[0]
             if len(candidates) > 1 or call.request.requirement is not None:
                 try:
-                    chosen = self._share_packet(call) or self._choose(call, candidates, now)
+                    chosen = self._company(call) or self._choose(call, candidates, now)
                 except EasyRemoteError as error:
                     return self._fault(call, error)
             view = self._directory.nodes[chosen.endpoint]
@@ -161,27 +166,38 @@ class Caller:
             return self._wait_for_news(call, now)
         return self._ask(call, view, now)
 
-    def _share_packet(self, call: Call) -> Candidate | None:
-        """The node for which a packet is being gathered, if one more quick call may well go with it.
+    def _company(self, call: Call) -> Candidate | None:
+        """The node that quick calls like this one are going to just now, if one more may well go with them.
 
-        A packet costs every process on its way as much as dozens of small calls do. So calls asked for at the same
-        moment go to one node in groups, where it makes no difference to them: a group is what the node does in
-        ``GROUP_SECONDS``. What is asked for is what the node can do, and
-        not what it did on the average: where calls went one by one, all of them would look slow, and stay so.
+        A packet costs every process on its way as much as dozens of small calls do, and to wake a process costs
+        more. So calls asked for at the same moment go to one node in groups, where it makes no difference to them:
+        a group is what the node does in ``GROUP_SECONDS``. The quickest of all stay with the nodes that
+        are awake, until these have two groups each. What is asked for is what nodes can do, and not what they did
+        on the average: where calls went one by one, all of them would look slow, and stay so.
         """
-        view, channel = self._last.get(call.function, (None, None))
-        if view is None or channel is None or not 0 < channel.gathered < GROUP_CALLS:
+        request, function = call.request, call.function
+        quickest = self._quickest.get(function)
+        if (
+            quickest is None
+            or request.policy != DEFAULT_POLICY
+            or request.requirement is not None
+            or call.excluded
+        ):
             return None
-        request, candidate = call.request, view.candidate
-        if request.policy != DEFAULT_POLICY or request.requirement is not None or call.excluded:
-            return None
-        if not view.present or candidate.draining or candidate.full:
-            return None
-        latency = candidate.latencies.get(call.function)
-        if latency is None or not latency.known:
-            return None
-        quick = latency.pace_seconds < GROUP_PACE_SECONDS
-        return candidate if quick and channel.gathered * latency.quickest_seconds < GROUP_SECONDS else None
+        room = GROUP_SECONDS / quickest if quickest > 0.0 else GROUP_CALLS
+        for view in self._awake[function]:
+            candidate = view.candidate
+            gathered = self._sessions.gathered(view.card.endpoint)
+            if not (0 < gathered < min(room, GROUP_CALLS)) and not (
+                room >= GROUP_CALLS and candidate.in_flight < 2 * GROUP_CALLS
+            ):
+                continue
+            if not view.present or function not in view.functions or candidate.draining or candidate.full:
+                continue
+            latency = candidate.latencies.get(function)
+            if latency is not None and latency.known and latency.pace_seconds < GROUP_PACE_SECONDS:
+                return candidate
+        return None
 
     def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
         requirement = self._requirements.get(call.function)
@@ -190,7 +206,18 @@ class Caller:
         elif requirement is None:
             requirement = self._requirements[call.function] = Requirement(function=call.function)
         policy = call.request.policy
-        return decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen
+        chosen = decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen
+        latency = chosen.latencies.get(call.function)
+        if latency is not None and latency.known:
+            least = self._quickest.get(call.function, NEVER) * FORGETS
+            self._quickest[call.function] = min(least, latency.quickest_seconds)
+            awake = self._awake.get(call.function)
+            if awake is None:
+                awake = self._awake[call.function] = deque(maxlen=AWAKE_MAX)
+            view = self._directory.nodes[chosen.endpoint]
+            if view not in awake:
+                awake.appendleft(view)
+        return chosen
 
     def _wait_for_news(self, call: Call, now: float) -> list[Effect]:
         """No such node is present; it may be that it soon is."""
@@ -216,17 +243,15 @@ class Caller:
         return []
 
     def _ask(self, call: Call, view: NodeView, now: float) -> list[Effect]:
-        prekey = view.card.prekey
-        try:
-            channel = self._sessions.to(
-                view.card.endpoint,
-                PublicPrekey(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
-                now,
-            )
-        except HandshakeError as error:
-            return self._fault(call, error)
+        channel = self._sessions.open_to(view.card.endpoint, now)
+        if channel is None:
+            prekey = view.card.prekey
+            known = PublicPrekey(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key)
+            try:
+                channel = self._sessions.to(view.card.endpoint, known, now)
+            except HandshakeError as error:
+                return self._fault(call, error)
         call.view, call.channel, call.asked_at = view, channel, now
-        self._last[call.function] = view, channel
         call.attempts += 1
         if self._probe_at == NEVER:
             self._probe_at = now + PROBE_SECONDS

@@ -61,14 +61,19 @@ class Sessions:
     def __iter__(self) -> Iterator[Channel]:
         return iter(list(self._channels.values()))
 
+    def open_to(self, peer: bytes, now: float) -> Channel | None:
+        """The channel for new calls to this peer, if there is one that is not old."""
+        channel = self._current.get(peer)
+        return channel if channel is not None and now - channel.opened_at < SESSION_SECONDS else None
+
     def to(self, peer: bytes, prekey: PublicPrekey, now: float) -> Channel:
         """The channel for new calls to this peer; opened if there is none, or the last is old.
 
         Raises:
             HandshakeError: The prekey in the peer's card cannot be used.
         """
-        channel = self._current.get(peer)
-        if channel is not None and now - channel.opened_at < SESSION_SECONDS:
+        channel = self.open_to(peer, now)
+        if channel is not None:
             return channel
         handshake, keys = initiate(
             self._identity, caller=self.endpoint, node=peer, prekey=prekey, secret=self._entropy(32)
@@ -84,6 +89,11 @@ class Sessions:
         self._current[peer] = channel
         self._present(channel)
         return channel
+
+    def gathered(self, peer: bytes) -> int:
+        """Messages that wait for the next packet to this peer, in the session for new calls."""
+        channel = self._current.get(peer)
+        return channel.gathered if channel is not None else 0
 
     def present_again(self, tokens: list[bytes]) -> None:
         """Show these from now on, also in sessions that there are."""

@@ -88,9 +88,9 @@ def known_quick(asker: Asker, *nodes: FakeNode, function: str = "resize", second
             candidate.answered(function, seconds, load=candidate.sent(), now=0.0)
 
 
-def groups(asker: Asker, nodes: list[FakeNode], many: int, **options: object) -> list[int]:
+def groups(asker: Asker, nodes: list[FakeNode], many: int, first: int = 1, **options: object) -> list[int]:
     """How many of so many calls, asked at one moment, each node gets."""
-    for number in range(1, many + 1):
+    for number in range(first, first + many):
         asker.caller.request(ask(number, **options), 0.0)
     return [len(node.hears(asker, 0.0)) for node in nodes]
 
@@ -99,8 +99,32 @@ def test_quick_calls_of_one_moment_go_together() -> None:
     nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d")]
     asker = Asker(*nodes)
     known_quick(asker, *nodes)
-    whole = GROUP_CALLS - 1  # beside the caller's introduction
-    assert sorted(groups(asker, nodes, 2 * whole)) == [0, 0, whole, whole]
+    assert sorted(groups(asker, nodes, 4 * GROUP_CALLS)) == [0, 0, 2 * GROUP_CALLS, 2 * GROUP_CALLS]
+
+
+def test_the_quickest_calls_stay_with_the_nodes_that_are_awake() -> None:
+    nodes = [FakeNode(name, RESIZE) for name in ("a", "b", "c", "d")]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes)
+    told = []
+    for number in range(1, 40):
+        asker.caller.request(ask(number), 0.0)
+        (hearing,) = [node for node in nodes if node.hears(asker, 0.0)]
+        asker.caller.take(asker.channel(hearing), Result(number, Raw(b"\x01")), 0.00003)
+        told.append(hearing.name)
+    assert len(set(told)) == 1
+
+
+def test_a_node_that_no_longer_offers_the_function_is_left() -> None:
+    nodes = [FakeNode("a", RESIZE), FakeNode("b", RESIZE), FakeNode("c", RESIZE)]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes)
+    asker.caller.request(ask(1), 0.0)
+    (first,) = [node for node in nodes if node.hears(asker, 0.0)]
+    first.number += 1
+    first.functions = [SAFE]
+    asker.directory.take_change(Change(first.presence()), 0.0)
+    assert groups(asker, [first], 20, first=2) == [0]
 
 
 def test_a_group_is_as_large_as_a_node_is_quick() -> None:
