@@ -133,6 +133,7 @@ class HostileGateway(Server):
         def send() -> None:
             for frame in frames:
                 self._ports[link].send(pieces_of(frame))
+            self._ports[link].write()
 
         background_loop().call_soon_threadsafe(send)
 

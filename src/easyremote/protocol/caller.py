@@ -60,6 +60,8 @@ GROUP_CALLS = 64
 """So many calls that are asked for at one moment go to one node at most, because that is where a packet goes."""
 GROUP_SECONDS = 2 * LEAST_PACE_SECONDS
 """And so many as take the node about so long: paces below ``LEAST_PACE_SECONDS`` are noise to the scheduler."""
+GROUPS = 4
+"""And the calls that are open make so many groups at least, that nodes may share them."""
 AWAKE_MAX = 4
 """So many nodes, at most, are looked at before one is chosen among all."""
 GROUP_PACE_SECONDS = 8 * LEAST_PACE_SECONDS
@@ -171,8 +173,8 @@ class Caller:
 
         A packet costs every process on its way as much as dozens of small calls do, and to wake a process costs
         more. So calls asked for at the same moment go to one node in groups, where it makes no difference to them:
-        a group is what the node does in ``GROUP_SECONDS``. The quickest of all stay with the nodes that
-        are awake, until these have two groups each. What is asked for is what nodes can do, and not what they did
+        a group is what the node does in ``GROUP_SECONDS``, and a quarter of all that are open. Where very many of
+        the quickest are, they stay with the nodes that are awake, until these have two groups each. What is asked for is what nodes can do, and not what they did
         on the average: where calls went one by one, all of them would look slow, and stay so.
         """
         request, function = call.request, call.function
@@ -184,13 +186,13 @@ class Caller:
             or call.excluded
         ):
             return None
-        room = GROUP_SECONDS / quickest if quickest > 0.0 else GROUP_CALLS
+        many = len(self._calls)
+        room = min(GROUP_SECONDS / quickest if quickest > 0.0 else GROUP_CALLS, GROUP_CALLS, many / GROUPS)
+        staying = many > GROUP_CALLS and GROUP_CALLS * quickest < GROUP_SECONDS
         for view in self._awake[function]:
             candidate = view.candidate
             gathered = self._sessions.gathered(view.card.endpoint)
-            if not (0 < gathered < min(room, GROUP_CALLS)) and not (
-                room >= GROUP_CALLS and candidate.in_flight < 2 * GROUP_CALLS
-            ):
+            if not (0 < gathered < room) and not (staying and candidate.in_flight < 2 * GROUP_CALLS):
                 continue
             if not view.present or function not in view.functions or candidate.draining or candidate.full:
                 continue
