@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import itertools
+import os
 import queue
 import threading
 import weakref
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from acceptance.memory import MIB, PeakGrowth, needs_proc
 from acceptance.network import Network
 from acceptance.processes import PROGRAMS, run, until
 
@@ -184,6 +186,20 @@ def test_map_takes_from_an_endless_source_only_what_it_needs(client: Client) -> 
 
 def test_map_keeps_no_more_calls_in_flight_than_allowed(client: Client) -> None:
     assert max(client.map("crowd_of_map", [0.02] * 24, max_in_flight=3)) <= 3
+
+
+@needs_proc
+def test_a_map_over_a_hundred_thousand_items_keeps_memory_flat(network: Network) -> None:
+    """100 MiB each way in all; what the node remembers of answered calls is bounded by their number."""
+    growth = {
+        "gateway": PeakGrowth(network.gateway.pid),
+        "node": PeakGrowth(network.nodes["workshop"].pid),
+        "client": PeakGrowth(os.getpid()),
+    }
+    item = b"x" * 1024
+    results = network.client.map("echo", (b"%d " % number + item for number in range(100_000)))
+    assert sum(result == b"%d " % number + item for number, result in enumerate(results)) == 100_000
+    assert {name: peak.bytes // MIB for name, peak in growth.items() if peak.bytes > 48 * MIB} == {}
 
 
 def test_a_source_that_raises_ends_the_map_with_its_error(client: Client) -> None:
