@@ -27,7 +27,7 @@ def count_bytes() -> None:
         _bytes += len(packet)
         await send(self, packet)
 
-    async def counted_receive(self: Any) -> bytes | None:
+    async def counted_receive(self: Any) -> bytes | bytearray | None:
         global _bytes
         packet = await receive(self)
         _bytes += len(packet or b"")

@@ -57,7 +57,7 @@ class CountingLink:
     async def send(self, packet: bytes) -> None:
         await self._link.send(packet)
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> bytes | bytearray | None:
         while (packet := await self._link.receive()) is not None:
             self._member.bytes_in += len(packet)
             if not self._member.deaf or len(packet) <= SMALL_BYTES:

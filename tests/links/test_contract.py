@@ -24,12 +24,19 @@ async def memory() -> AsyncIterator[tuple[Link, Link]]:
     await one.close()
 
 
+async def acquainted(near: Link, far: Link) -> tuple[Link, Link]:
+    """Both ends, after the first packet, which has to be small."""
+    await near.send(b"hello")
+    assert await far.receive() == b"hello"
+    return near, far
+
+
 @asynccontextmanager
 async def relay() -> AsyncIterator[tuple[Link, Link]]:
     async with gateway() as served:
         device = await connect(served.address, CERTIFICATE.der, timeout_seconds=5.0)
         try:
-            yield device, await served.arrived
+            yield await acquainted(device, await served.arrived)
         finally:
             await device.close()
 
@@ -47,7 +54,7 @@ async def stream() -> AsyncIterator[tuple[Link, Link]]:
     listener = await listen("127.0.0.1", 0, accept, certificate)
     near = await dial(listener.address, certificate.fingerprint, timeout_seconds=5.0)
     try:
-        yield near, await arrived
+        yield await acquainted(near, await arrived)
     finally:
         over.set()
         await near.close()

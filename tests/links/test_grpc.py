@@ -19,6 +19,7 @@ from easyremote.errors import LinkError
 from easyremote.links.certificates import shown_name
 from easyremote.links.link import Link
 from easyremote.links.relay import CONNECT, ENROLL, SERVICE, connect, enroll, listen
+from easyremote.links.rpc import FIRST_BYTES
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES
 from easyremote.wire.messages import EnrollReply, EnrollRequest, encode_enrollment
 
@@ -112,9 +113,15 @@ def test_its_client_hears_what_is_wrong() -> None:
     code, words = failure(lambda channel: channel.unary_unary("/other.Service/Do")(b"", timeout=10))
     assert (code, words) == (grpc.StatusCode.UNIMPLEMENTED, "there is no method /other.Service/Do here")
     large = b"x" * (GRPC_MAX_MESSAGE_BYTES + 1)
-    code, words = failure(lambda channel: list(channel.stream_stream(CONNECT)(iter([large]), timeout=10)))
+    code, words = failure(
+        lambda channel: list(channel.stream_stream(CONNECT)(iter([b"hello", large]), timeout=10))
+    )
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert str(GRPC_MAX_MESSAGE_BYTES) in words
+    first = b"x" * (FIRST_BYTES + 1)
+    code, words = failure(lambda channel: list(channel.stream_stream(CONNECT)(iter([first]), timeout=10)))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert str(FIRST_BYTES) in words, "who has not said who they are has less room"
     code, words = failure(
         lambda channel: list(
             channel.stream_stream(CONNECT)(iter([b"x" * 500]), timeout=10, compression=grpc.Compression.Gzip)

@@ -183,6 +183,8 @@ def test_who_is_not_read_is_read_no_further() -> None:
         ours = Listening()
         other = peer()
         ours.hear(other.data_to_send())
+        ours.hear(frame(0, 0, 1, message(b"hello")))  # what comes first has to be small
+        await messages(ours.calls[0], 1)
         piece = message(bytes(1 << 19))
         for _ in range(9):
             ours.hear(frame(0, 0, 1, piece))

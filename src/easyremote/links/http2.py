@@ -36,8 +36,8 @@ END_STREAM, PADDED = 0x1, 0x8
 LARGEST_WINDOW = 2**31 - 1
 FIRST_WINDOW = 65_535
 """The window of a connection, and of a stream whose peer has not said otherwise (RFC 9113, 6.9.2)."""
-FRAME_BYTES = 1 << 20
-"""The largest DATA frame we take; a peer may send smaller ones."""
+FRAME_BYTES = (8 << 20) + 64
+"""The largest DATA frame we take, so that the largest message is one; a peer may send smaller ones."""
 CONTROL_BYTES = 64 << 10
 """The largest other frame."""
 CONTROLS_MAX = 2_000

@@ -23,7 +23,7 @@ class Link(Protocol):
             LinkError: The link is broken.
         """
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> bytes | bytearray | None:
         """The next packet; None when the link has ended, for whatever reason."""
 
     async def close(self, reason: str = "") -> None:

@@ -20,6 +20,10 @@ from easyremote.trace import log
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES, MAX_PACKET_BYTES
 
 PREFIX_BYTES = 5
+FIRST_BYTES = 64 << 10
+"""The largest first message a server takes: who has not said who they are must not fill its memory."""
+COPY_BYTES = 64 << 10
+"""Messages up to this are copied once more, to be bytes."""
 UNREAD_BYTES = 4 * MAX_PACKET_BYTES
 """What may wait here to be read, before the other end is made to wait."""
 HANDSHAKE_SECONDS = 5.0
@@ -36,9 +40,20 @@ class Call(Stream):
 
     __slots__ = (
         "_answered",
-        "_have", "_holding", "_messages", "_pieces", "_prefix", "_reason", "_said_all", "_unread", "_waiter",
-        "_want", "address", "path", "status",
-    )  # fmt: skip
+        "_body",
+        "_have",
+        "_holding",
+        "_messages",
+        "_most",
+        "_prefix",
+        "_reason",
+        "_said_all",
+        "_unread",
+        "_waiter",
+        "address",
+        "path",
+        "status",
+    )
 
     def __init__(self, connection: Connection, number: int, path: str = "") -> None:
         super().__init__(connection, number)
@@ -47,17 +62,17 @@ class Call(Stream):
         self.status = -1
         """gRPC's code for how it ended, once a client knows."""
         self._reason = ""
+        self._most = FIRST_BYTES if path else GRPC_MAX_MESSAGE_BYTES
         self._answered = False
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[bytes | bytearray] = deque()
         self._unread = 0
         self._holding = False
         self._said_all = False
         self._waiter: asyncio.Future[None] | None = None
-        # a message that has come in part: its pieces, how much is there and how much is wanted
-        self._pieces: list[bytes] = []
+        # a message that has come in part: the five bytes before it, its place, and how much of that is filled
+        self._prefix = b""
+        self._body: bytearray | None = None
         self._have = 0
-        self._want = PREFIX_BYTES
-        self._prefix = True
 
     # ---- a link's verbs
 
@@ -69,7 +84,7 @@ class Call(Stream):
         if self.over:
             raise LinkError(self._broken())
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> bytes | bytearray | None:
         """The next message; None when the other end has ended, however it did."""
         messages = self._messages
         while not messages:
@@ -145,37 +160,35 @@ class Call(Stream):
     def data_came(self, piece: memoryview) -> None:
         """Some bytes; they end anywhere."""
         start, end = 0, len(piece)
-        if self._prefix and not self._have and end > PREFIX_BYTES and not piece[0]:
+        if not self._prefix and self._body is None and end > PREFIX_BYTES and not piece[0]:
             size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
-            if (
-                size == end - PREFIX_BYTES and size <= GRPC_MAX_MESSAGE_BYTES
-            ):  # one message and no more: mostly so
+            if size == end - PREFIX_BYTES and size <= self._most:  # one message and no more: mostly so
                 self._take(bytes(piece[PREFIX_BYTES:]))
                 return
-        while end - start >= self._want - self._have:
-            cut = start + self._want - self._have
-            if self._pieces:
-                whole = b"".join([*self._pieces, piece[start:cut]])
-                self._pieces, self._have = [], 0
-            else:
-                whole = bytes(piece[start:cut])
-            start = cut
-            if self._prefix:
-                self._want = int.from_bytes(whole[1:], "big")
-                self._prefix = False
-                if whole[0] or self._want > GRPC_MAX_MESSAGE_BYTES:
-                    self._refuse(whole[0])
+        while start < end:
+            if self._body is None:
+                cut = start + PREFIX_BYTES - len(self._prefix)
+                self._prefix += piece[start:cut]
+                start = min(cut, end)
+                if len(self._prefix) < PREFIX_BYTES:
                     return
-            else:
-                self._take(whole)
-                self._want, self._prefix = PREFIX_BYTES, True
-        if start < end:
-            self._pieces.append(bytes(piece[start:]))
-            self._have += end - start
+                size = int.from_bytes(self._prefix[1:], "big")
+                if self._prefix[0] or size > self._most:
+                    self._refuse(self._prefix[0])
+                    return
+                self._body, self._have = bytearray(size), 0
+            cut = min(start + len(self._body) - self._have, end)
+            self._body[self._have : self._have + cut - start] = piece[start:cut]
+            self._have += cut - start
+            start = cut
+            if self._have == len(self._body):
+                body, self._body, self._prefix = self._body, None, b""
+                self._take(bytes(body) if len(body) <= COPY_BYTES else body)
 
-    def _take(self, message: bytes) -> None:
+    def _take(self, message: bytes | bytearray) -> None:
         if self.over:
             return
+        self._most = GRPC_MAX_MESSAGE_BYTES
         self._messages.append(message)
         self._unread += len(message)
         if not self._holding and self._unread > UNREAD_BYTES:
@@ -184,13 +197,11 @@ class Call(Stream):
         self._wake()
 
     def _refuse(self, compressed: int) -> None:
-        self._want, self._prefix, self._reason = PREFIX_BYTES, True, "a message that is not taken here"
+        self._prefix, self._reason = b"", "a message that is not taken here"
         if compressed:
             self.finish(UNIMPLEMENTED, "compressed messages are not taken here")
         else:
-            self.finish(
-                RESOURCE_EXHAUSTED, f"the largest message taken here has {GRPC_MAX_MESSAGE_BYTES} bytes"
-            )
+            self.finish(RESOURCE_EXHAUSTED, f"the largest message taken here has {self._most} bytes")
 
     def ended(self, reason: str) -> None:
         """The other end says no more."""
@@ -249,7 +260,7 @@ async def ask(connection: Connection, path: str, authority: str, message: bytes)
     reply = await call.receive()
     if reply is None:
         raise LinkError(call.reason or "it hung up")
-    return reply
+    return bytes(reply)
 
 
 # ---- servers
@@ -265,7 +276,8 @@ async def asked(call: Call) -> bytes | None:
     """The one message of a call that brings one; None if it does not, or not soon."""
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            return await call.receive()
+            message = await call.receive()
+            return bytes(message) if message is not None else None
     except TimeoutError:
         return None
 

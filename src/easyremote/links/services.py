@@ -38,7 +38,8 @@ def standard_services(served: str) -> Mapping[str, Serve]:
 
     async def reflect(call: Call) -> None:
         while (request := await call.receive()) is not None:
-            await call.send(field(2, request) + _describe(fields(request), names))
+            asked_for = bytes(request)
+            await call.send(field(2, asked_for) + _describe(fields(asked_for), names))
 
     methods: dict[str, Serve] = {f"/{HEALTH}/Check": check, f"/{HEALTH}/Watch": watch}
     return methods | {f"/{name}/ServerReflectionInfo": reflect for name in REFLECTIONS}

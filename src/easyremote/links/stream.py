@@ -30,6 +30,8 @@ from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES, MAX_PACKET_BYTES
 LENGTH_BYTES = 4
 UNREAD_BYTES = 4 * MAX_PACKET_BYTES
 """What may wait here to be read, before the other end is made to wait."""
+FIRST_BYTES = 64 << 10
+"""The largest first packet taken of who dials: they have not said who they are."""
 HANDSHAKE_SECONDS = 5.0
 
 Accept: TypeAlias = Callable[[Link], Awaitable[None]]
@@ -52,6 +54,7 @@ class _Stream(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._over = False
+        self._most = GRPC_MAX_MESSAGE_BYTES if accepted is None else FIRST_BYTES
         # a packet that has come in part: its pieces, how much is there and how much is wanted
         self._pieces: list[bytes] = []
         self._have = 0
@@ -131,7 +134,7 @@ class _Stream(asyncio.BufferedProtocol):
             if self._length_next:
                 self._want = int.from_bytes(whole, "big")
                 self._length_next = False
-                if not 0 < self._want <= GRPC_MAX_MESSAGE_BYTES:
+                if not 0 < self._want <= self._most:
                     self._abort()
                     return
             else:
@@ -142,6 +145,7 @@ class _Stream(asyncio.BufferedProtocol):
             self._have += end - start
 
     def _take(self, packet: bytes) -> None:
+        self._most = GRPC_MAX_MESSAGE_BYTES
         self._packets.append(packet)
         self._unread += len(packet)
         if self._reading and self._unread > UNREAD_BYTES and self._transport is not None:

@@ -54,7 +54,7 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray | memoryview, position: int) -> tuple[int, int]:
     """The varint at ``position``, and the position after it.
 
     Raises:
@@ -115,8 +115,8 @@ def join(frames: Iterable[Pieces]) -> bytes:
     return b"".join([piece for frame in frames for piece in frame])
 
 
-def walk(packet: bytes) -> list[Carry | Control]:
-    """The frames of a packet, in order; fields not known here are skipped.
+def walk(packet: bytes | bytearray) -> list[Carry | Control]:
+    """The frames of a packet, in order; fields not known here are skipped. Large bodies are views of the packet.
 
     Raises:
         RemoteProtocolError: The bytes are not a packet.
@@ -146,7 +146,7 @@ def walk(packet: bytes) -> list[Carry | Control]:
     return frames
 
 
-def _read_single(packet: bytes, end: int) -> Carry | None:
+def _read_single(packet: bytes | bytearray, end: int) -> Carry | None:
     """The carried frame that is the whole packet, written as ``carry`` writes it; most packets are that."""
     length, position = read_varint(packet, 1)
     if position + length != end or packet[position] != 0x52:
@@ -158,12 +158,11 @@ def _read_single(packet: bytes, end: int) -> Carry | None:
     length, start = read_varint(packet, body + 1)
     if start + length != end:
         return None
-    return Carry(
-        packet[peer + 2 : body], packet[start:] if length <= COPY_BYTES else memoryview(packet)[start:]
-    )
+    found = bytes(packet[start:]) if length <= COPY_BYTES else memoryview(packet)[start:]
+    return Carry(bytes(packet[peer + 2 : body]), found)
 
 
-def _read_frame(packet: bytes, start: int, end: int) -> Carry | Control:
+def _read_frame(packet: bytes | bytearray, start: int, end: int) -> Carry | Control:
     """A frame that is not just a carried body: as in all of protobuf, the last kind in it is its kind."""
     carried: list[tuple[int, int]] = []
     position = start
@@ -180,14 +179,14 @@ def _read_frame(packet: bytes, start: int, end: int) -> Carry | Control:
                 carried.clear()
             position = _skip(packet, tag, position, end)
     if not carried:
-        return Control(packet[start:end])
+        return Control(bytes(packet[start:end]))
     if len(carried) == 1:
         return _read_carry(packet, *carried[0])
     merged = b"".join([packet[first:last] for first, last in carried])  # protobuf merges what is repeated
     return _read_carry(merged, 0, len(merged))
 
 
-def _read_carry(packet: bytes, position: int, end: int) -> Carry:
+def _read_carry(packet: bytes | bytearray, position: int, end: int) -> Carry:
     peer = b""
     found: bytes | memoryview = b""
     while position < end:
@@ -200,9 +199,9 @@ def _read_carry(packet: bytes, position: int, end: int) -> Carry:
         if position > end:
             raise RemoteProtocolError("a field of a carried frame is longer than the frame")
         if tag == 0x0A:
-            peer = packet[start:position]
+            peer = bytes(packet[start:position])
         elif length <= COPY_BYTES:
-            found = packet[start:position]
+            found = bytes(packet[start:position])
         else:
             found = memoryview(packet)[start:position]
     if len(peer) != ENDPOINT_BYTES:
@@ -210,7 +209,7 @@ def _read_carry(packet: bytes, position: int, end: int) -> Carry:
     return Carry(peer, found)
 
 
-def _skip(data: bytes | memoryview, tag: int, position: int, end: int) -> int:
+def _skip(data: bytes | bytearray | memoryview, tag: int, position: int, end: int) -> int:
     """The position after a field that means nothing here."""
     kind = tag & 7
     if not 8 <= tag < 1 << 32:
