@@ -22,10 +22,10 @@ def count_bytes() -> None:
     """Count what goes over links, both ways."""
     send, receive = Call.send, Call.receive
 
-    async def counted_send(self: Any, packet: bytes) -> None:
+    async def counted_send(self: Any, *packet: bytes | memoryview) -> None:
         global _bytes
-        _bytes += len(packet)
-        await send(self, packet)
+        _bytes += sum(map(len, packet))
+        await send(self, *packet)
 
     async def counted_receive(self: Any) -> bytes | bytearray | None:
         global _bytes

@@ -54,8 +54,8 @@ class CountingLink:
         self._link, self._member = link, member
         self.address = link.address
 
-    async def send(self, packet: bytes) -> None:
-        await self._link.send(packet)
+    async def send(self, *packet: bytes | memoryview) -> None:
+        await self._link.send(*packet)
 
     async def receive(self) -> bytes | bytearray | None:
         while (packet := await self._link.receive()) is not None:

@@ -13,7 +13,7 @@ from easyremote.errors import LinkError
 from easyremote.gateway.fairness import FairQueue
 from easyremote.links.eager import Eager
 from easyremote.links.link import Link
-from easyremote.wire.frame import Pieces, join
+from easyremote.wire.frame import Pieces, parts
 from easyremote.wire.limits import WINDOW_BYTES
 
 SPACING_SECONDS = 0.0005
@@ -135,7 +135,7 @@ class Port:
             frames = queue.take()
             self._backlog.bytes -= before - queue.bytes
             try:
-                await self._link.send(join(frames))
+                await self._link.send(*parts(frames))
             except LinkError:
                 return  # the reader sees the end as well
             self._written.set()

@@ -34,7 +34,7 @@ from easyremote.protocol.events import (
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.routes import RELAY
 from easyremote.trace import log
-from easyremote.wire.frame import join, walk
+from easyremote.wire.frame import parts, walk
 
 SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
@@ -268,7 +268,7 @@ class Driver:
             sessions = machine.sessions
             bundled, peers = sessions.bundled, sessions.peers  # of this pull: others may come meanwhile
             try:
-                await link.send(join(frames))
+                await link.send(*parts(frames))
             except LinkError:
                 await link.close()
                 return

@@ -9,7 +9,7 @@ fast: we stop reading. So the windows we give are as large as the protocol allow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from h2.config import H2Configuration
@@ -165,9 +165,9 @@ class Connection(asyncio.BufferedProtocol):
                 return
             self._flush()
 
-    async def send(self, stream: Stream, head: bytes, body: bytes) -> None:
-        """Send a message on a stream; returns when the next one is welcome."""
-        transport, size = self._transport, len(head) + len(body)
+    async def send(self, stream: Stream, head: bytes, body: Sequence[bytes | memoryview], size: int) -> None:
+        """Send a message of so many bytes, its head included; returns when the next one is welcome."""
+        transport = self._transport
         if transport is None:
             return
         if size <= stream.window and size <= self.window and size <= self.frame_bytes:
@@ -175,11 +175,11 @@ class Connection(asyncio.BufferedProtocol):
             self.window -= size
             head = b"%b\x00\x00%b%b" % (size.to_bytes(3, "big"), stream.number.to_bytes(4, "big"), head)
             if size < JOIN_BYTES:
-                transport.write(head + body)
+                transport.write(b"".join((head, *body)))
             else:
-                transport.writelines((head, body))
+                transport.writelines((head, *body))
         else:
-            await self._send_in_frames(stream, memoryview(head + body))
+            await self._send_in_frames(stream, memoryview(b"".join((head, *body))))
         while self._full and not self.closed and not stream.over:
             await self._wait()
 

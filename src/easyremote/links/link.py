@@ -16,8 +16,8 @@ class Link(Protocol):
     address: str
     """The other end, for people."""
 
-    async def send(self, packet: bytes) -> None:
-        """Hand over a packet; returns when the next one is welcome.
+    async def send(self, *packet: bytes | memoryview) -> None:
+        """Hand over a packet, in one part or several; returns when the next one is welcome.
 
         Raises:
             LinkError: The link is broken.

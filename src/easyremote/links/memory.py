@@ -20,7 +20,7 @@ class MemoryLink:
         self._changed = asyncio.Event()
         self._closed = False
 
-    async def send(self, packet: bytes) -> None:
+    async def send(self, *packet: bytes | memoryview) -> None:
         """Hand over a packet; waits while the other end has many unread."""
         other = self._other
         while len(other._inbox) >= QUEUE_PACKETS and not self._closed:
@@ -28,7 +28,7 @@ class MemoryLink:
             await self._changed.wait()
         if self._closed:
             raise LinkError(f"the link to {self.address} is closed")
-        other._inbox.append(packet)
+        other._inbox.append(b"".join(packet))
         other._changed.set()
 
     async def receive(self) -> bytes | None:

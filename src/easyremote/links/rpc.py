@@ -16,14 +16,13 @@ from urllib.parse import quote, unquote
 
 from easyremote.errors import LinkError, RemoteProtocolError
 from easyremote.links.http2 import Connection, Headers, Stream
+from easyremote.links.reading import Messages
 from easyremote.trace import log
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES, MAX_PACKET_BYTES
 
 PREFIX_BYTES = 5
 FIRST_BYTES = 64 << 10
 """The largest first message a server takes: who has not said who they are must not fill its memory."""
-COPY_BYTES = 64 << 10
-"""Messages up to this are copied once more, to be bytes."""
 UNREAD_BYTES = 4 * MAX_PACKET_BYTES
 """What may wait here to be read, before the other end is made to wait."""
 HANDSHAKE_SECONDS = 5.0
@@ -40,12 +39,9 @@ class Call(Stream):
 
     __slots__ = (
         "_answered",
-        "_body",
-        "_have",
+        "_coming",
         "_holding",
         "_messages",
-        "_most",
-        "_prefix",
         "_reason",
         "_said_all",
         "_unread",
@@ -62,25 +58,24 @@ class Call(Stream):
         self.status = -1
         """gRPC's code for how it ended, once a client knows."""
         self._reason = ""
-        self._most = FIRST_BYTES if path else GRPC_MAX_MESSAGE_BYTES
         self._answered = False
         self._messages: deque[bytes | bytearray] = deque()
         self._unread = 0
         self._holding = False
         self._said_all = False
         self._waiter: asyncio.Future[None] | None = None
-        # a message that has come in part: the five bytes before it, its place, and how much of that is filled
-        self._prefix = b""
-        self._body: bytearray | None = None
-        self._have = 0
+        # of the five bytes before a message, the first says whether it is compressed: then it is too large
+        first_most = FIRST_BYTES if path else GRPC_MAX_MESSAGE_BYTES
+        self._coming = Messages(PREFIX_BYTES, first_most, GRPC_MAX_MESSAGE_BYTES)
 
     # ---- a link's verbs
 
-    async def send(self, packet: bytes) -> None:
+    async def send(self, *packet: bytes | memoryview) -> None:
         """Send one message; waits while the other end does not keep up."""
         if self.over:
             raise LinkError(self._broken())
-        await self.connection.send(self, b"\x00" + len(packet).to_bytes(4, "big"), packet)
+        size = sum(map(len, packet))
+        await self.connection.send(self, b"\x00" + size.to_bytes(4, "big"), packet, PREFIX_BYTES + size)
         if self.over:
             raise LinkError(self._broken())
 
@@ -159,36 +154,15 @@ class Call(Stream):
 
     def data_came(self, piece: memoryview) -> None:
         """Some bytes; they end anywhere."""
-        start, end = 0, len(piece)
-        if not self._prefix and self._body is None and end > PREFIX_BYTES and not piece[0]:
-            size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
-            if size == end - PREFIX_BYTES and size <= self._most:  # one message and no more: mostly so
-                self._take(bytes(piece[PREFIX_BYTES:]))
-                return
-        while start < end:
-            if self._body is None:
-                cut = start + PREFIX_BYTES - len(self._prefix)
-                self._prefix += piece[start:cut]
-                start = min(cut, end)
-                if len(self._prefix) < PREFIX_BYTES:
-                    return
-                size = int.from_bytes(self._prefix[1:], "big")
-                if self._prefix[0] or size > self._most:
-                    self._refuse(self._prefix[0])
-                    return
-                self._body, self._have = bytearray(size), 0
-            cut = min(start + len(self._body) - self._have, end)
-            self._body[self._have : self._have + cut - start] = piece[start:cut]
-            self._have += cut - start
-            start = cut
-            if self._have == len(self._body):
-                body, self._body, self._prefix = self._body, None, b""
-                self._take(bytes(body) if len(body) <= COPY_BYTES else body)
+        coming = self._coming
+        for message in coming.feed(piece):
+            self._take(message)
+        if coming.refused >= 0 and not self.over:
+            self._refuse(coming)
 
     def _take(self, message: bytes | bytearray) -> None:
         if self.over:
             return
-        self._most = GRPC_MAX_MESSAGE_BYTES
         self._messages.append(message)
         self._unread += len(message)
         if not self._holding and self._unread > UNREAD_BYTES:
@@ -196,12 +170,12 @@ class Call(Stream):
             self.connection.hold(self)
         self._wake()
 
-    def _refuse(self, compressed: int) -> None:
-        self._prefix, self._reason = b"", "a message that is not taken here"
-        if compressed:
+    def _refuse(self, coming: Messages) -> None:
+        self._reason = "a message that is not taken here"
+        if coming.refused >> 32:
             self.finish(UNIMPLEMENTED, "compressed messages are not taken here")
         else:
-            self.finish(RESOURCE_EXHAUSTED, f"the largest message taken here has {self._most} bytes")
+            self.finish(RESOURCE_EXHAUSTED, f"the largest message taken here has {coming.most} bytes")
 
     def ended(self, reason: str) -> None:
         """The other end says no more."""

@@ -23,11 +23,13 @@ from cryptography.x509.oid import NameOID
 
 from easyremote.errors import LinkError, ListenError
 from easyremote.links.link import Link
-from easyremote.links.reading import buffer_of, taken_leave
+from easyremote.links.reading import Messages, buffer_of, taken_leave
 from easyremote.trust.wallet import fingerprint
 from easyremote.wire.limits import GRPC_MAX_MESSAGE_BYTES, MAX_PACKET_BYTES
 
 LENGTH_BYTES = 4
+JOIN_BYTES = 32 << 10
+"""Smaller packets are written in one piece with their length."""
 UNREAD_BYTES = 4 * MAX_PACKET_BYTES
 """What may wait here to be read, before the other end is made to wait."""
 FIRST_BYTES = 64 << 10
@@ -48,38 +50,34 @@ class _Stream(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer_of(self._loop)
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._packets: deque[bytes] = deque()
+        self._packets: deque[bytes | bytearray] = deque()
         self._unread = 0
         self._reading = True
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._over = False
-        self._most = GRPC_MAX_MESSAGE_BYTES if accepted is None else FIRST_BYTES
-        # a packet that has come in part: its pieces, how much is there and how much is wanted
-        self._pieces: list[bytes] = []
-        self._have = 0
-        self._want = LENGTH_BYTES
-        self._length_next = True
+        first_most = GRPC_MAX_MESSAGE_BYTES if accepted is None else FIRST_BYTES
+        self._coming = Messages(LENGTH_BYTES, first_most, GRPC_MAX_MESSAGE_BYTES)
 
     # ---- the link's four verbs
 
-    async def send(self, packet: bytes) -> None:
+    async def send(self, *packet: bytes | memoryview) -> None:
         """Write one packet; waits while the other end does not keep up."""
         transport = self._transport
         if self._over or transport is None or transport.is_closing():
             raise LinkError(f"the direct link to {self.address} is closed")
-        head = len(packet).to_bytes(LENGTH_BYTES, "big")
-        if len(packet) < 16_384:
-            transport.write(head + packet)
+        size = sum(map(len, packet))
+        head = size.to_bytes(LENGTH_BYTES, "big")
+        if size < JOIN_BYTES:
+            transport.write(b"".join((head, *packet)))
         else:
-            transport.write(head)
-            transport.write(packet)
+            transport.writelines((head, *packet))
         if self._room is not None:
             await self._room
             if self._over:
                 raise LinkError(f"the direct link to {self.address} is closed")
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> bytes | bytearray | None:
         """The next packet; None when the link has ended and all is read."""
         while not self._packets:
             if self._over:
@@ -125,27 +123,12 @@ class _Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         """So many bytes have come; they end anywhere."""
-        data, start, end = self._buffer[:size], 0, size
-        while end - start >= self._want - self._have:
-            cut = start + self._want - self._have
-            whole = bytes(data[start:cut]) if not self._pieces else b"".join([*self._pieces, data[start:cut]])
-            start = cut
-            self._pieces, self._have = [], 0
-            if self._length_next:
-                self._want = int.from_bytes(whole, "big")
-                self._length_next = False
-                if not 0 < self._want <= self._most:
-                    self._abort()
-                    return
-            else:
-                self._take(whole)
-                self._want, self._length_next = LENGTH_BYTES, True
-        if start < end:
-            self._pieces.append(bytes(data[start:]))
-            self._have += end - start
+        for packet in self._coming.feed(self._buffer[:size]):
+            self._take(packet)
+        if self._coming.refused >= 0:
+            self._abort()
 
-    def _take(self, packet: bytes) -> None:
-        self._most = GRPC_MAX_MESSAGE_BYTES
+    def _take(self, packet: bytes | bytearray) -> None:
         self._packets.append(packet)
         self._unread += len(packet)
         if self._reading and self._unread > UNREAD_BYTES and self._transport is not None:

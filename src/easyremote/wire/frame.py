@@ -17,6 +17,8 @@ from easyremote.wire.limits import ENDPOINT_BYTES
 Pieces: TypeAlias = list[bytes | memoryview]
 """A frame ready for a packet, in pieces, so that a large body is copied once, into the packet."""
 
+APART_BYTES = 32 << 10
+"""Larger pieces than this are a part of their own, and are not copied."""
 COPY_BYTES = 4096
 """Bodies up to this size are copied out of a packet; larger ones are views of it."""
 
@@ -113,6 +115,24 @@ def control(data: bytes) -> Pieces:
 def join(frames: Iterable[Pieces]) -> bytes:
     """The packet of these frames."""
     return b"".join([piece for frame in frames for piece in frame])
+
+
+def parts(frames: Iterable[Pieces]) -> list[bytes | memoryview]:
+    """The packet of these frames in parts, to be written one after another: large pieces are not copied into it."""
+    pieces = [piece for frame in frames for piece in frame]
+    if max(map(len, pieces), default=0) <= APART_BYTES:
+        return [b"".join(pieces)]
+    made: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for piece in pieces:
+        if len(piece) <= APART_BYTES:
+            small.append(piece)
+            continue
+        if small:
+            made.append(b"".join(small))
+            small = []
+        made.append(piece)
+    return [*made, b"".join(small)] if small else made
 
 
 def walk(packet: bytes | bytearray) -> list[Carry | Control]:

@@ -20,8 +20,8 @@ class StuckLink:
         self.written: list[bytes] = []
         self.closed = asyncio.Event()
 
-    async def send(self, packet: bytes) -> None:
-        self.written.append(packet)
+    async def send(self, *packet: bytes | memoryview) -> None:
+        self.written.append(b"".join(packet))
         await asyncio.Event().wait()
 
     async def receive(self) -> bytes | None:

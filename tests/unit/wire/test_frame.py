@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from easyremote.errors import RemoteProtocolError
 from easyremote.wire._pb.easyremote.v1 import gateway_pb2 as pb
 from easyremote.wire.frame import (
+    APART_BYTES,
     COPY_BYTES,
     Carry,
     Control,
     carry,
     control,
     join,
+    parts,
     read_varint,
     redirect,
     varint,
@@ -276,3 +278,26 @@ def test_a_huge_claim_costs_nothing():
 def test_frames_do_without_protobuf():
     code = "import sys, easyremote.wire.frame; sys.exit('google.protobuf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 40, APART_BYTES, APART_BYTES + 1, 3 * APART_BYTES]), max_size=8))
+def test_the_parts_of_a_packet_are_the_packet(sizes):
+    frames = [[bytes([number]) * size, b"x" * number] for number, size in enumerate(sizes)]
+    made = parts(frames)
+    assert b"".join(made) == join(frames)
+    assert len(made) <= 2 * sum(size > APART_BYTES for size in sizes) + 1
+
+
+def test_a_large_piece_is_a_part_and_not_a_copy():
+    large = memoryview(bytes(2 * APART_BYTES))
+    assert any(one is large for one in parts([[b"head", large], [b"tail"]]))
+
+
+def test_a_packet_may_be_a_bytearray():
+    packet = bytearray(
+        join([carry(THERE, b"small"), carry(THERE, bytes(2 * COPY_BYTES)), control(b"\x08\x01")])
+    )
+    small, large, other = walk(packet)
+    assert (small.peer, small.body, other.data) == (THERE, b"small", b"\x08\x01")
+    assert isinstance(large.body, memoryview)
+    assert {small.peer: 1}[THERE] == 1
