@@ -163,6 +163,29 @@ def test_a_sender_keeps_to_the_windows_it_was_given() -> None:
     asyncio.run(play())
 
 
+def test_windows_are_enlarged_by_what_each_stream_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "ENLARGE_BYTES", 100_000)
+
+    async def play() -> None:
+        ours, other = Listening(), peer()
+        other.send_headers(3, REQUEST)
+        ours.hear(other.data_to_send())
+        other.receive_data(ours.wire.take())
+        told = []
+        for _ in range(
+            40
+        ):  # much on one stream, nothing on the other: h2 fails if a window passes its bounds
+            other.send_data(1, message(bytes(8000)))
+            ours.hear(other.data_to_send())
+            await messages(ours.calls[0], 1)
+            told += [event for event in other.receive_data(ours.wire.take()) if hasattr(event, "delta")]
+        assert {event.stream_id for event in told} == {0, 1}
+        assert sum(event.delta for event in told if event.stream_id == 1) >= 200_000
+        assert other.local_flow_control_window(1) > (1 << 31) - 200_000
+
+    asyncio.run(play())
+
+
 def test_who_waits_for_a_window_hears_of_the_end() -> None:
     async def play() -> None:
         ours, wire = Connection(), Wire()

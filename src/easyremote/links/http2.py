@@ -36,6 +36,8 @@ END_STREAM, PADDED = 0x1, 0x8
 LARGEST_WINDOW = 2**31 - 1
 FIRST_WINDOW = 65_535
 """The window of a connection, and of a stream whose peer has not said otherwise (RFC 9113, 6.9.2)."""
+ENLARGE_BYTES = LARGEST_WINDOW // 4
+"""After so much was heard, the peer may send as much again."""
 FRAME_BYTES = (8 << 20) + 64
 """The largest DATA frame we take, so that the largest message is one; a peer may send smaller ones."""
 CONTROL_BYTES = 64 << 10
@@ -56,12 +58,14 @@ Headers: TypeAlias = list[tuple[str, str]]
 class Stream:
     """One stream of a connection; made by the connection, and told what comes."""
 
-    __slots__ = ("connection", "number", "over", "window")
+    __slots__ = ("connection", "heard", "number", "over", "window")
 
     def __init__(self, connection: Connection, number: int) -> None:
         self.connection, self.number = connection, number
         self.window = connection.first_window
         """What the peer still takes on this stream, in bytes."""
+        self.heard = 0
+        """What came since the peer's window was last enlarged, in bytes."""
         self.over = False
         """Whether nothing more comes and nothing more is taken."""
 
@@ -119,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
         self.closed = False
         self._buffer = buffer_of(self._loop)
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._unread = 0  # what came since we last enlarged the peer's window
+        self._heard = 0  # what came since we last enlarged the peer's windows
         self._rest = b""  # a frame, or its head, that has come in part
         self._preface = 0 if client else PREFACE_BYTES
         # the DATA frame that is coming: how much more of it, how much of that is padding, and whose it is
@@ -354,8 +358,10 @@ class Connection(asyncio.BufferedProtocol):
             raise ProtocolError(f"data for stream {number}, which nobody opened")
         self._into, self._left, self._padding = stream, size - taken, padding
         self._ends = number if flags & END_STREAM else 0
-        self._unread += size
-        if self._unread > LARGEST_WINDOW // 4:
+        self._heard += size
+        if stream is not None:
+            stream.heard += size
+        if self._heard > ENLARGE_BYTES:
             self._enlarge_windows()
         if size <= taken + padding:
             self._count_control()  # it carries nothing
@@ -384,8 +390,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def _enlarge_windows(self) -> None:
         """Let the peer send as much again as has come."""
-        update = b"".join(_enlarge(number, self._unread) for number in (0, *self.streams))
-        self._unread = 0
+        update = _enlarge(0, self._heard)
+        self._heard = 0
+        for stream in self.streams.values():
+            if stream.heard:
+                update += _enlarge(stream.number, stream.heard)
+                stream.heard = 0
         self._flush(update)
 
     # ---- everything else
