@@ -27,7 +27,11 @@ def told_to_end(stopped: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+LOOK_SECONDS = 0.5
+"""How often the main thread looks up: the system may give a signal to another thread, which does not wake this one."""
+
+
 def wait(stopped: threading.Event) -> None:
     """Wait for the event in a way that lets signal handlers run."""
-    while not stopped.wait(3600):
+    while not stopped.wait(LOOK_SECONDS):
         pass
