@@ -30,6 +30,7 @@ from easyremote.protocol.call import (
     unknown_node_error,
 )
 from easyremote.protocol.channel import Channel
+from easyremote.protocol.company import Company
 from easyremote.protocol.directory import Directory, NodeView
 from easyremote.protocol.effects import Answered, Delivered, Dial, Effect, Faulted, Finished, Notice, Value
 from easyremote.protocol.events import CallRequested
@@ -38,8 +39,6 @@ from easyremote.protocol.routes import RELAY
 from easyremote.protocol.sessions import Sessions
 from easyremote.schedule.candidates import Candidate
 from easyremote.schedule.decision import decide
-from easyremote.schedule.policies import DEFAULT_POLICY, LEAST_PACE_SECONDS
-from easyremote.schedule.predict import FORGETS
 from easyremote.schedule.requirements import Requirement
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.wire.bundle import (
@@ -56,16 +55,6 @@ from easyremote.wire.bundle import (
 )
 from easyremote.wire.limits import INLINE_BYTES, ITEM_OVERHEAD_BYTES, STREAM_WINDOW_BYTES
 
-GROUP_CALLS = 64
-"""So many calls that are asked for at one moment go to one node at most, because that is where a packet goes."""
-GROUP_SECONDS = 2 * LEAST_PACE_SECONDS
-"""And so many as take the node about so long: paces below ``LEAST_PACE_SECONDS`` are noise to the scheduler."""
-GROUPS = 4
-"""And the calls that are open make so many groups at least, that nodes may share them."""
-AWAKE_MAX = 4
-"""So many nodes, at most, are looked at before one is chosen among all."""
-GROUP_PACE_SECONDS = 8 * LEAST_PACE_SECONDS
-"""Calls that mostly take longer than this have a node each, however quick some are."""
 BUSY_WAIT_SECONDS = 0.02
 BUSY_WAIT_SECONDS_MAX = 1.0
 PROBE_SECONDS = 20.0
@@ -93,10 +82,7 @@ class Caller:
         self._timers: list[tuple[float, int]] = []
         self._probe_at = NEVER
         self._requirements: dict[str, Requirement] = {}
-        self._awake: dict[str, deque[NodeView]] = {}
-        """By function, the nodes that were chosen last."""
-        self._quickest: dict[str, float] = {}
-        """By function, the least pace of any node lately, in seconds."""
+        self._company = Company(sessions, directory)
         self.late = 0
         """Answers that came after their call was settled, since the start."""
 
@@ -160,46 +146,13 @@ class Caller:
             chosen = candidates[0]
             if len(candidates) > 1 or call.request.requirement is not None:
                 try:
-                    chosen = self._company(call) or self._choose(call, candidates, now)
+                    chosen = self._company.of(call, len(self._calls)) or self._choose(call, candidates, now)
                 except EasyRemoteError as error:
                     return self._fault(call, error)
             view = self._directory.nodes[chosen.endpoint]
         if not self._directory.synced:
             return self._wait_for_news(call, now)
         return self._ask(call, view, now)
-
-    def _company(self, call: Call) -> Candidate | None:
-        """The node that quick calls like this one are going to just now, if one more may well go with them.
-
-        A packet costs every process on its way as much as dozens of small calls do, and to wake a process costs
-        more. So calls asked for at the same moment go to one node in groups, where it makes no difference to them:
-        a group is what the node does in ``GROUP_SECONDS``, and a quarter of all that are open. Where very many of
-        the quickest are, they stay with the nodes that are awake, until these have two groups each. What is asked for is what nodes can do, and not what they did
-        on the average: where calls went one by one, all of them would look slow, and stay so.
-        """
-        request, function = call.request, call.function
-        quickest = self._quickest.get(function)
-        if (
-            quickest is None
-            or request.policy != DEFAULT_POLICY
-            or request.requirement is not None
-            or call.excluded
-        ):
-            return None
-        many = len(self._calls)
-        room = min(GROUP_SECONDS / quickest if quickest > 0.0 else GROUP_CALLS, GROUP_CALLS, many / GROUPS)
-        staying = many > GROUP_CALLS and GROUP_CALLS * quickest < GROUP_SECONDS
-        for view in self._awake[function]:
-            candidate = view.candidate
-            gathered = self._sessions.gathered(view.card.endpoint)
-            if not (0 < gathered < room) and not (staying and candidate.in_flight < 2 * GROUP_CALLS):
-                continue
-            if not view.present or function not in view.functions or candidate.draining or candidate.full:
-                continue
-            latency = candidate.latencies.get(function)
-            if latency is not None and latency.known and latency.pace_seconds < GROUP_PACE_SECONDS:
-                return candidate
-        return None
 
     def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
         requirement = self._requirements.get(call.function)
@@ -209,16 +162,7 @@ class Caller:
             requirement = self._requirements[call.function] = Requirement(function=call.function)
         policy = call.request.policy
         chosen = decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen
-        latency = chosen.latencies.get(call.function)
-        if latency is not None and latency.known:
-            least = self._quickest.get(call.function, NEVER) * FORGETS
-            self._quickest[call.function] = min(least, latency.quickest_seconds)
-            awake = self._awake.get(call.function)
-            if awake is None:
-                awake = self._awake[call.function] = deque(maxlen=AWAKE_MAX)
-            view = self._directory.nodes[chosen.endpoint]
-            if view not in awake:
-                awake.appendleft(view)
+        self._company.chosen(call.function, chosen)
         return chosen
 
     def _wait_for_news(self, call: Call, now: float) -> list[Effect]:

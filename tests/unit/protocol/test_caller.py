@@ -17,7 +17,8 @@ from easyremote.errors import (
     UnknownNodeError,
     ValueTooLargeError,
 )
-from easyremote.protocol.caller import GROUP_CALLS, PROBE_SECONDS
+from easyremote.protocol.caller import PROBE_SECONDS
+from easyremote.protocol.company import GROUP_CALLS
 from easyremote.protocol.effects import Answered, Delivered, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
 from easyremote.schedule.requirements import Requirement
@@ -135,6 +136,24 @@ def test_the_quickest_calls_stay_with_the_nodes_that_are_awake() -> None:
     known_quick(asker, *nodes)
     groups(asker, nodes, GROUP_CALLS + 1)  # so many are open all the time
     assert len(one_by_one(asker, nodes, 1000, 40)) == 1
+
+
+@pytest.mark.parametrize("how", ["it left", "its network was left"])
+def test_a_node_that_is_gone_is_not_followed(how: str) -> None:
+    nodes = [FakeNode("a", RESIZE), FakeNode("b", RESIZE), FakeNode("c", RESIZE)]
+    asker = Asker(*nodes)
+    known_quick(asker, *nodes)
+    groups(asker, nodes, GROUP_CALLS + 1)
+    view = next(view for view in asker.directory.nodes.values() if view.candidate.in_flight)
+    (gone,) = [node for node in nodes if node.endpoint == view.card.endpoint]
+    if how == "it left":
+        asker.loses(gone, 0.0)
+    else:
+        del asker.directory.nodes[gone.endpoint]
+        asker.directory._by_function.clear()
+    effects = [effect for n in range(1000, 1100) for effect in asker.caller.request(ask(n), 0.0)]
+    assert not [effect for effect in effects if isinstance(effect, Faulted)]
+    assert sum(len(node.hears(asker, 0.0)) for node in nodes if node is not gone) >= 100
 
 
 def test_a_node_that_no_longer_offers_the_function_is_left() -> None:
