@@ -178,28 +178,26 @@ def test_a_device_that_was_replaced_does_not_fight_for_its_name() -> None:
     assert isinstance(attached().take(Goodbye(message="later"), 1.0), list)
 
 
-def test_a_pulse_is_felt_three_times_a_lease() -> None:
-    attachment = attached(9.0)
+def pings_until(attachment: Attachment, end: float, *, at_stake: bool) -> int:
+    """How often it says Ping until then, on a link over which something always comes."""
     now, pings = 0.0, 0
-    while now < 8.9:
+    while now < end:
         now = attachment.wake_at
         attachment.heard(now)
-        assert attachment.wake(now) == []
+        assert attachment.wake(now, at_stake=at_stake) == []
         pings += sum(isinstance(one, Ping) for one in said(attachment))
-    assert pings == 3
-    assert attachment.take(Ping(7), now) == []
+    return pings
+
+
+def test_a_pulse_is_felt_three_times_a_lease() -> None:
+    attachment = attached(9.0)
+    assert pings_until(attachment, 8.9, at_stake=True) == 3
+    assert attachment.take(Ping(7), 9.0) == []
     assert said(attachment) == [Pong(7)]
 
 
 def test_with_nothing_at_stake_it_is_felt_once_a_lease() -> None:
-    attachment = attached(9.0)
-    now, pings = 0.0, 0
-    while now < 89.0:
-        now = attachment.wake_at
-        attachment.heard(now)
-        assert attachment.wake(now, at_stake=False) == []
-        pings += sum(isinstance(one, Ping) for one in said(attachment))
-    assert pings in (10, 11)
+    assert pings_until(attached(9.0), 89.0, at_stake=False) in (10, 11)
 
 
 def test_it_quickens_as_soon_as_something_is_at_stake() -> None:
