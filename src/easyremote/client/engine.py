@@ -13,8 +13,9 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,7 +34,6 @@ from easyremote.protocol.effects import (
     Attached,
     Delivered,
     Detached,
-    Effect,
     Faulted,
     Finished,
     Notice,
@@ -118,7 +118,7 @@ class Engine:
             clock=time.time,
             direct=direct,
         )
-        self._driver = Driver(self._device, self._connect, self._perform, reach)
+        self._driver = Driver(self._device, self._connect, self._performers(), reach)
         self._driver.start()
 
     async def _connect(self) -> Link:
@@ -188,40 +188,53 @@ class Engine:
     def _take_inbox(self) -> None:
         self._called = False  # before looking: what is appended from now on calls again
         inbox = self._inbox
-        with self._driver.gathering():
-            for _ in range(BUNDLE_MESSAGES):
-                if not inbox:
-                    return
-                event, waiter = inbox.popleft()
-                if isinstance(event, CallRequested):
-                    if waiter is not None:
-                        self._request(event, waiter)
-                elif isinstance(event, CallCancelled):
-                    self._cancel(event.call)
-                else:
-                    self._post(event)
-        self._called = True  # the rest in the loop's next turn, so that these are on their way meanwhile
-        self.loop.call_soon(self._take_inbox)
+        events: list[Event] = []
+        for _ in range(min(len(inbox), BUNDLE_MESSAGES)):
+            event, waiter = inbox.popleft()
+            if waiter is not None and isinstance(event, CallRequested):
+                if self._expect(event, waiter):
+                    events.append(event)
+            elif isinstance(event, CallCancelled):
+                if self._forget(event.call):
+                    events.append(event)
+            elif not self._closed:
+                events.append(event)
+        if events:
+            self._driver.post_all(events)
+            if watched():
+                self._tell_sent(events)
+        if inbox and not self._called:
+            self._called = True  # the rest in the loop's next turn, so that these are on their way meanwhile
+            self.loop.call_soon(self._take_inbox)
 
-    def _request(self, request: CallRequested, waiter: Waiter) -> None:
+    def _expect(self, request: CallRequested, waiter: Waiter) -> bool:
+        """Note who waits for a call; False if it cannot be made any more."""
         if self._closed or self._fatal is not None:
             waiter.settle(None, self._fatal or LinkError("this client is closed"))
-            return
+            return False
         self._waiters[request.call] = waiter
         if not self._device.attachment.attached:
             give_up = self.loop.call_later(self._connect_timeout, self._give_up_connecting, request.call)
             self._connecting[request.call] = give_up
         if watched():
             emit("call requested", call_text(request.call))
-            self._driver.post(request)
-            emit("call sent", call_text(request.call), self._device.caller.path(request.call))
-            return
-        self._driver.post(request)
+        return True
+
+    def _tell_sent(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, CallRequested):
+                emit("call sent", call_text(event.call), self._device.caller.path(event.call))
 
     def _cancel(self, number: int) -> None:
-        if number in self._waiters:
+        if self._forget(number):
             self._post(CallCancelled(number))
-            self._settle(number, None, CallCancelledError())  # whoever else waits for it must not wait on
+
+    def _forget(self, number: int) -> bool:
+        """Nobody waits for a call any more; False if nobody did."""
+        if number not in self._waiters:
+            return False
+        self._settle(number, None, CallCancelledError())  # whoever else waits for it must not wait on
+        return True
 
     def _post(self, event: Event) -> None:
         if not self._closed:
@@ -263,44 +276,52 @@ class Engine:
 
     # ---- what the machine asks for
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Answered):
-            self._settle(effect.call, effect.value, None)
-        elif isinstance(effect, Delivered):
-            waiter = self._waiters.get(effect.call)
-            if waiter is not None:
-                waiter.feed(effect.value, effect.cost)
-        elif isinstance(effect, Finished):
-            self._settle(effect.call, None, None)
-        elif isinstance(effect, Faulted):
-            self._settle(effect.call, None, effect.error)
-        elif isinstance(effect, Synced):
-            self._synced.set()
-        elif isinstance(effect, Renewed):
-            self._entrance.keep_credential(effect.credential)
-        elif isinstance(effect, RevocationsChanged):
-            self._entrance.keep_revocations(effect.revocations)
-        elif isinstance(effect, OperationDone):
-            waiting = self._operations.get(effect.number)
-            if waiting is not None and not waiting.done():
-                if effect.error:
-                    waiting.set_exception(MembershipError(effect.error))
-                else:
-                    waiting.set_result(effect.reply)
-        elif isinstance(effect, Turned):
-            self._fatal = effect.error
-            self._synced.set()
-            self._settle_all(effect.error)
-        elif isinstance(effect, Detached):
-            emit("link lost", detail=effect.reason)
-            if not self._closed:
-                self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
-        elif isinstance(effect, Attached):
-            emit("link up", detail=self.gateway)
-            self._fatal = None  # whoever turned us away before does so no longer
-            self._stop_giving_up()
-        elif isinstance(effect, Notice) and watched():
-            emit(effect.name, call_text(effect.call) if effect.call else "", effect.detail)
+    def _performers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            Answered: self._answered,
+            Delivered: self._delivered,
+            Finished: lambda finished: self._settle(finished.call, None, None),
+            Faulted: lambda faulted: self._settle(faulted.call, None, faulted.error),
+            Synced: lambda _: self._synced.set(),
+            Renewed: lambda renewed: self._entrance.keep_credential(renewed.credential),
+            RevocationsChanged: lambda changed: self._entrance.keep_revocations(changed.revocations),
+            OperationDone: self._operated,
+            Turned: self._turned,
+            Attached: self._attached,
+            Detached: self._lost,
+            Notice: _tell,
+        }
+
+    def _answered(self, answered: Answered) -> None:
+        self._settle(answered.call, answered.value, None)
+
+    def _delivered(self, delivered: Delivered) -> None:
+        waiter = self._waiters.get(delivered.call)
+        if waiter is not None:
+            waiter.feed(delivered.value, delivered.cost)
+
+    def _operated(self, done: OperationDone) -> None:
+        waiting = self._operations.get(done.number)
+        if waiting is not None and not waiting.done():
+            if done.error:
+                waiting.set_exception(MembershipError(done.error))
+            else:
+                waiting.set_result(done.reply)
+
+    def _turned(self, turned: Turned) -> None:
+        self._fatal = turned.error
+        self._synced.set()
+        self._settle_all(turned.error)
+
+    def _attached(self, _: Attached) -> None:
+        emit("link up", detail=self.gateway)
+        self._fatal = None  # whoever turned us away before does so no longer
+        self._stop_giving_up()
+
+    def _lost(self, detached: Detached) -> None:
+        emit("link lost", detail=detached.reason)
+        if not self._closed:
+            self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
 
     def _settle(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:
         waiter = self._waiters.pop(number, None)
@@ -361,3 +382,8 @@ class Engine:
             self._driver.post(Woken())  # so that it is sent
             await self._driver.flush(0.1)
         await self._driver.close()
+
+
+def _tell(notice: Notice) -> None:
+    if watched():
+        emit(notice.name, call_text(notice.call) if notice.call else "", notice.detail)

@@ -9,11 +9,10 @@ a millisecond: callers that are out of step then share packets, and a single cal
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from easyremote.errors import LinkError, RemoteProtocolError, TrustError
@@ -67,7 +66,8 @@ class Driver:
     Args:
         machine: The machine.
         connect: Makes a fresh link to the gateway.
-        perform: Does what the machine asks for, but for what is the driver's own business.
+        performers: Who does what the machine asks for, by the kind of effect; what nobody is named for is not done.
+            The links are the driver's own business.
         dial: Makes a direct link; without it, none are made.
     """
 
@@ -75,18 +75,20 @@ class Driver:
         self,
         machine: Device,
         connect: Connect,
-        perform: Callable[[Effect], None],
+        performers: Mapping[type, Callable[[Any], None]],
         dial: DialDirectly | None = None,
     ) -> None:
         self._machine = machine
         self._connect = connect
         self._dial = dial
-        self._perform = perform
+        self._performers: dict[type, Callable[[Any], None]] = {
+            **performers,
+            CloseLink: self._close_link,
+            Dial: self._dial_soon,
+        }
         self._loop = asyncio.get_running_loop()
         self._lines: dict[int, _Line] = {}
         self._numbers = itertools.count(RELAY + 1)
-        self._gathering = False
-        self._gathered: list[Effect] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -118,33 +120,26 @@ class Driver:
 
         What it wants to send is on its way before anything else is done about it.
         """
-        if self._gathering:
-            self._gathered += self._machine.handle(event, self._loop.time())
-            return
         now = self._loop.time()
-        effects = self._machine.handle(event, now)
+        self._go_on(self._machine.handle(event, now), now)
+
+    def post_all(self, events: Sequence[Event]) -> None:
+        """The same for several events: what they set off shares packets."""
+        now = self._loop.time()
+        self._go_on(self._machine.handle_all(events, now), now)
+
+    def _go_on(self, effects: Sequence[Effect], now: float) -> None:
         self._write_what_is_due(now)
-        if effects:
-            self._do(effects)
+        performers = self._performers
+        for effect in effects:
+            if (perform := performers.get(type(effect))) is not None:
+                perform(effect)
         if not self._looking:
             self._set_timer()
 
-    @contextlib.contextmanager
-    def gathering(self) -> Iterator[None]:
-        """Post several events, and only then write what they set off, and do what they ask for: it shares packets."""
-        if self._gathering:
-            yield
-            return
-        self._gathering = True
-        try:
-            yield
-        finally:
-            self._gathering = False
-            effects, self._gathered = self._gathered, []
-            self._write_what_is_due(self._loop.time())
-            if effects:
-                self._do(effects)
-            self._set_timer()
+    def _perform(self, effect: Effect) -> None:
+        if (perform := self._performers.get(type(effect))) is not None:
+            perform(effect)
 
     def _write_what_is_due(self, now: float) -> None:
         for one in self._lines.values():
@@ -190,6 +185,14 @@ class Driver:
     async def accept(self, link: Link) -> None:
         """Drive a direct link that somebody opened here, until it ends."""
         await self._live_directly(link, b"")
+
+    def _close_link(self, effect: CloseLink) -> None:
+        line = self._lines.get(effect.link)
+        if line is not None:
+            self._spawn(line.link.close(effect.reason))
+
+    def _dial_soon(self, dial: Dial) -> None:
+        self._spawn(self._dial_directly(dial))
 
     async def _dial_directly(self, dial: Dial) -> None:
         try:
@@ -278,17 +281,6 @@ class Driver:
                 await asyncio.sleep(0)  # what else this turn of the loop brings goes together
 
     # ---- time
-
-    def _do(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, CloseLink):
-                line = self._lines.get(effect.link)
-                if line is not None:
-                    self._spawn(line.link.close(effect.reason))
-            elif isinstance(effect, Dial):
-                self._spawn(self._dial_directly(effect))
-            else:
-                self._perform(effect)
 
     def _set_timer(self) -> None:
         """See soon when the machine wants to be woken; not after every event, which would cost more."""

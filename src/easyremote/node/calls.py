@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from easyremote.protocol.effects import NOBODY
+import msgspec
+
+from easyremote.protocol.effects import Start
 from easyremote.trust.rules import Caller
 
 __all__ = ["Caller", "CurrentCall", "current", "current_call", "current_caller"]
 
 
-class CurrentCall:
-    """The call a function is running for.
+class CurrentCall(msgspec.Struct, eq=False):
+    """The call a function is running for."""
 
-    Attributes:
-        function: The name the function was called by.
-        caller: The caller's endpoint, 40 bytes; empty outside a call.
-        identity: Who calls, as its membership says; see ``current_caller``.
-        timeout_seconds: The time the call had when it arrived here; None if unlimited.
-    """
+    _start: Start
+    _stopped: str
 
-    __slots__ = ("_number", "_stopped", "caller", "function", "identity", "timeout_seconds")
+    @property
+    def function(self) -> str:
+        """The name the function was called by; empty outside a call."""
+        return self._start.function
 
-    def __init__(
-        self,
-        number: int | None,
-        function: str,
-        caller: bytes,
-        timeout_seconds: float | None,
-        identity: Caller = NOBODY,
-    ) -> None:
-        self.identity = identity
-        self._number = number
-        self.function = function
-        self.caller = caller
-        self.timeout_seconds = timeout_seconds
-        self._stopped = ""
+    @property
+    def caller(self) -> bytes:
+        """The caller's endpoint, 40 bytes; empty outside a call."""
+        return self._start.key[0]
+
+    @property
+    def identity(self) -> Caller:
+        """Who calls, as its membership says; see ``current_caller``."""
+        return self._start.caller
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """The time the call had when it arrived here; None if unlimited."""
+        return self._start.timeout
 
     @property
     def call_id(self) -> str:
         """The call's id as text, as the caller's errors show it; empty outside a call."""
-        return "" if self._number is None else f"{self._number:016x}"
+        return self._start.call_id if self._start.function else ""
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: the caller cancelled, left, or its time is up.
@@ -54,6 +55,8 @@ class CurrentCall:
         return f"<CurrentCall {self.call_id or 'outside a call'} of {self.function!r}>"
 
 
+_NO_START = Start((b"", 0), "", msgspec.Raw(b""))
+
 current: ContextVar[CurrentCall] = ContextVar("easyremote.current_call")
 """Set by the executor around every call."""
 
@@ -63,7 +66,7 @@ def current_call() -> CurrentCall:
 
     Outside a call, as when the function is called locally, it is an empty one that is never cancelled.
     """
-    return current.get(None) or CurrentCall(None, "", b"", None)
+    return current.get(None) or CurrentCall(_NO_START, "")
 
 
 def current_caller() -> Caller:

@@ -3,7 +3,7 @@
 ``async def`` runs in tasks on the loop; plain functions run in worker threads. Arguments are decoded
 and results encoded where the function runs, so that large ones do not hold up the loop. Each call ends
 with exactly one of Done, Failed or Ended, or, if it was stopped, with Stopped when its code has really
-ended. Nothing a function raises gets past here. The executor keeps no clock and refuses nobody: deadlines and capacity are decided by
+ended. Answers of calls that end together are given together. Nothing a function raises gets past here. The executor keeps no clock and refuses nobody: deadlines and capacity are decided by
 whoever calls ``start``.
 """
 
@@ -15,19 +15,20 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
 import msgspec
 
+from easyremote.node.answers import Answers
 from easyremote.node.cache import MAX_CACHE_BYTES, ResultCache
 from easyremote.node.calls import current
+from easyremote.node.credit import Credit
 from easyremote.node.faults import describe, failed
 from easyremote.node.registry import Entry, Registry
 from easyremote.node.runners import Runners
 from easyremote.node.running import Adopt, Chore, Running
-from easyremote.node.threads import Threads
+from easyremote.node.threads import Pace, Threads
 from easyremote.protocol.effects import Start, Value
 from easyremote.protocol.events import Answer, CallKey, Done, Encoded, Ended, Failed, Stopped, Yielded
 from easyremote.wire.values import Segments
@@ -55,33 +56,32 @@ _AWAITED = (CoroutineType, AsyncGeneratorType, AsyncIterator)
 class Executor:
     """Runs the functions of a registry.
 
-    All methods belong to the loop's thread, and so does ``post``, which gets the answers: in order for
-    each call, never from inside ``start`` or ``stop``, and none but Stopped once ``stop`` was called.
+    All methods belong to the loop's thread, and so does ``post``, which gets the answers: all that there are at a
+    moment, in order for each call, never from inside ``start`` or ``stop``, and none but Stopped once ``stop`` was
+    called.
 
     Args:
         registry: Where functions are looked up, call by call.
-        post: Takes one answer. It must not raise.
+        post: Takes answers. It must not raise.
         loop: The running loop.
         threads: How many plain functions may run at a time.
-        gathering: Makes a context in which answers are posted together.
     """
 
     def __init__(
         self,
         registry: Registry,
-        post: Callable[[Answer], None],
+        post: Callable[[list[Answer]], None],
         *,
         loop: asyncio.AbstractEventLoop,
         threads: int = 64,
-        gathering: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self._gathering = gathering
         self._registry = registry
-        self._post = post
+        self._answers = Answers(post)
+        self._post = self._answers.add
         self._loop = loop
         self._threads = Threads(loop, threads)
         self._context = contextvars.copy_context()
-        self._runners = Runners(loop, self._run_on_loop, self._left, self._context, gathering)
+        self._runners = Runners(loop, self._run_on_loop, self._left, self._context, self._answers)
         self._calls: dict[CallKey, Running] = {}
         self._instant: set[CallKey] = set()  # answered without running anything, on the loop's next turn
         self._lingering: set[asyncio.Task[None]] = set()  # stopped, still cleaning up
@@ -115,7 +115,16 @@ class Executor:
             if kept is not None:
                 self._answer_soon(Done(start.key, kept))
                 return
-        call = self._calls[start.key] = Running(self._run_in_thread, entry, start)
+        call = self._calls[start.key] = Running(
+            start,
+            "",
+            self._run_in_thread,
+            entry,
+            start.key,
+            start.arguments,
+            Pace() if start.window else entry.pace,  # a stream may wait for its reader
+            Credit(start.window) if start.window else None,
+        )
         self._busy += 1
         if entry.on_loop:
             self._runners.start(call)
@@ -435,11 +444,8 @@ class Executor:
     def _take_back(self) -> None:
         """On the loop: take what the threads handed back."""
         self._ringing = False  # before looking: what is appended from now on rings again
-        with self._gathering():
-            self._take_all_back()
-
-    def _take_all_back(self) -> None:
         handed_back = self._handed_back
+        self._answers.hold()
         while handed_back:
             call, answer = handed_back.popleft()
             if call.stopped:
@@ -452,6 +458,7 @@ class Executor:
                 call.task = self._loop.create_task(self._adopted(call, answer.work), context=call.context)
             else:
                 self._settle(call, cast("Answer", answer))
+        self._answers.release()
 
 
 def _size(encoded: Encoded) -> int:

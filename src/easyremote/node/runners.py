@@ -12,8 +12,9 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+from easyremote.node.answers import Answers
 
 if TYPE_CHECKING:
     from easyremote.node.running import Running
@@ -22,7 +23,7 @@ IDLE_MAX = 64
 """How many runners wait for work; further ones end when they have none."""
 SURE = 4
 """So many calls more that waited than that did not, and the next is expected to wait."""
-SWEEP = 64
+SWEEP = 128
 """How many calls one runner begins before the loop has its turn."""
 
 
@@ -83,7 +84,7 @@ class Runners:
         life: A call's life, as a coroutine that raises nothing.
         left: Told of a call that was stopped before it began.
         context: What calls' contexts are copies of.
-        gathering: Makes a context in which answers are posted together.
+        answers: Held while several calls are begun.
     """
 
     def __init__(
@@ -92,10 +93,10 @@ class Runners:
         life: Callable[[Running], Coroutine[Any, Any, None]],
         left: Callable[[Running], None],
         context: contextvars.Context,
-        gathering: Callable[[], AbstractContextManager[None]],
+        answers: Answers,
     ) -> None:
         self._loop = loop
-        self._gathering = gathering
+        self._answers = answers
         self._life, self._left = life, left
         self._context = context
         self._queue: deque[Running] = deque()
@@ -130,10 +131,11 @@ class Runners:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
-        task, queue = asyncio.current_task(), self._queue
+        task, queue, answers = asyncio.current_task(), self._queue, self._answers
         while True:
             rest: _Rest | None = None
-            with self._gathering():
+            answers.hold()
+            try:
                 for _ in range(SWEEP):
                     if not queue:
                         break
@@ -142,6 +144,8 @@ class Runners:
                         self._left(call)
                     elif (rest := self._begin(call, task)) is not None:
                         break
+            finally:
+                answers.release()
             if rest is not None:
                 if queue:
                     self._wake()

@@ -13,7 +13,7 @@ from easyremote.node.calls import CurrentCall
 from easyremote.node.credit import Credit
 from easyremote.node.registry import Entry
 from easyremote.node.threads import Pace
-from easyremote.protocol.effects import Start, Value
+from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallKey, Encoded
 from easyremote.wire import pickled
 from easyremote.wire.values import encode
@@ -27,39 +27,29 @@ class Adopt(msgspec.Struct, frozen=True):
     work: Coroutine[Any, Any, Any] | AsyncIterator[Any]
 
 
-class Running(CurrentCall):
-    """A call from start to end."""
+class Running(CurrentCall, eq=False):
+    """A call from start to end.
 
-    __slots__ = (
-        "arguments",
-        "context",
-        "credit",
-        "encode",
-        "entry",
-        "iterator",
-        "key",
-        "pace",
-        "run_in_thread",
-        "task",
-    )
+    Attributes:
+        run_in_thread: A worker thread's part of it.
+        entry: The function.
+        key: The call's name in every answer.
+        arguments: As they came, until they are unpacked.
+        pace: How quick it is believed to be.
+        credit: What may still be produced of a stream; None when one value is wanted.
+        encode: Makes bytes of its result; a pickled call gets pickles back.
+    """
 
-    def __init__(self, run_in_thread: Callable[[Running], None], entry: Entry, start: Start) -> None:
-        self._number = start.key[1]
-        self.function = start.function
-        self.caller = start.key[0]
-        self.timeout_seconds = start.timeout
-        self.identity = start.caller
-        self._stopped = ""
-        self.run_in_thread = run_in_thread
-        self.entry = entry
-        self.pace = entry.pace if not start.window else Pace()  # a stream may wait for its reader
-        self.key: CallKey = start.key
-        self.arguments: Value | bytes = start.arguments
-        self.encode: Callable[[object], Encoded] = encode  # a pickled call gets pickles back
-        self.credit = Credit(start.window) if start.window else None
-        self.task: asyncio.Task[None] | None = None
-        self.context: contextvars.Context | None = None
-        self.iterator: Iterator[Any] | None = None
+    run_in_thread: Callable[[Running], None]
+    entry: Entry
+    key: CallKey
+    arguments: Value | bytes
+    pace: Pace
+    credit: Credit | None = None
+    encode: Callable[[object], Encoded] = encode
+    task: asyncio.Task[None] | None = None
+    context: contextvars.Context | None = None
+    iterator: Iterator[Any] | None = None
 
     @property
     def stopped(self) -> bool:

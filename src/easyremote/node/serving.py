@@ -33,7 +33,6 @@ from easyremote.protocol.effects import (
     Attached,
     CallEnded,
     Detached,
-    Effect,
     Grant,
     Notice,
     Renewed,
@@ -155,14 +154,8 @@ class Serving:
             clock=time.time,
             direct=profile.listen is not None,
         )
-        self._driver = Driver(self._device, self._connect, self._perform)
-        self._executor = Executor(
-            registry,
-            self._driver.post,
-            loop=self._loop,
-            threads=profile.threads,
-            gathering=self._driver.gathering,
-        )
+        self._driver = Driver(self._device, self._connect, self._performers())
+        self._executor = Executor(registry, self._driver.post_all, loop=self._loop, threads=profile.threads)
         self._facts = machine_facts()
         self._rotate_prekey()
         self._replace_worn_prekey()
@@ -222,40 +215,47 @@ class Serving:
 
     # ---- what the machine asks for
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Start):
-            if watched():
-                emit("call started", effect.call_id, effect.function)
-            if effect.spends and self._record is not None:
-                self._record.pay_then(effect, self._executor.start, self._driver.post)
-            else:
-                self._executor.start(effect)
-        elif isinstance(effect, CallEnded):
-            if self._record is not None:
-                self._record.ended(effect)
-        elif isinstance(effect, Stop):
-            if self._record is not None:
-                self._record.abandon(effect.key)
-            self._executor.stop(effect.key, effect.reason)
-        elif isinstance(effect, Grant):
-            self._executor.grant(effect.key, effect.size)
-        elif isinstance(effect, Renewed):
-            self._credential = effect.credential
-            if self._reception.connected.is_set():
-                self._show_card()
-        elif isinstance(effect, RevocationsChanged):
-            self._entrance.keep_revocations(effect.revocations)
-        elif isinstance(effect, Attached):
-            self._attached(effect.name)
-        elif isinstance(effect, Detached):
-            self._reception.connected.clear()
-            self._reception.decided.clear()
-            if not self._draining:
-                log.warning("node %s lost its gateway: %s; reconnecting", self._reception.name, effect.reason)
-        elif isinstance(effect, Turned):
-            self._turned(effect.error)
-        elif isinstance(effect, Notice) and watched():
-            emit(effect.name, f"{effect.call:016x}" if effect.call else "", effect.detail)
+    def _performers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            Start: self._begin,
+            CallEnded: self._ended,
+            Stop: self._stop,
+            Grant: lambda grant: self._executor.grant(grant.key, grant.size),
+            Renewed: self._renewed,
+            RevocationsChanged: lambda changed: self._entrance.keep_revocations(changed.revocations),
+            Attached: lambda attached: self._attached(attached.name),
+            Detached: self._detached,
+            Turned: lambda turned: self._turned(turned.error),
+            Notice: _tell,
+        }
+
+    def _begin(self, start: Start) -> None:
+        if watched():
+            emit("call started", start.call_id, start.function)
+        if start.spends and self._record is not None:
+            self._record.pay_then(start, self._executor.start, self._driver.post)
+        else:
+            self._executor.start(start)
+
+    def _ended(self, ended: CallEnded) -> None:
+        if self._record is not None:
+            self._record.ended(ended)
+
+    def _stop(self, stop: Stop) -> None:
+        if self._record is not None:
+            self._record.abandon(stop.key)
+        self._executor.stop(stop.key, stop.reason)
+
+    def _renewed(self, renewed: Renewed) -> None:
+        self._credential = renewed.credential
+        if self._reception.connected.is_set():
+            self._show_card()
+
+    def _detached(self, detached: Detached) -> None:
+        self._reception.connected.clear()
+        self._reception.decided.clear()
+        if not self._draining:
+            log.warning("node %s lost its gateway: %s; reconnecting", self._reception.name, detached.reason)
 
     def _attached(self, name: str) -> None:
         reception = self._reception
@@ -345,3 +345,8 @@ class Serving:
 
 def _offered(entry: Entry) -> Offered:
     return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule))
+
+
+def _tell(notice: Notice) -> None:
+    if watched():
+        emit(notice.name, f"{notice.call:016x}" if notice.call else "", notice.detail)

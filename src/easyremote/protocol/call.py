@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections import deque
 from difflib import get_close_matches
 
+from msgspec import Struct
+
 from easyremote.errors import (
     ArgumentError,
     BusyError,
@@ -40,56 +42,31 @@ from easyremote.wire.bundle import Fault, Refuse
 ATTEMPTS_MAX = 3
 
 
-class Call:
+class Call(Struct, eq=False):
     """One question and its one answer, at the caller."""
 
-    __slots__ = (
-        "asked_at",
-        "attempts",
-        "body",
-        "channel",
-        "deadline",
-        "ended",
-        "excluded",
-        "fault",
-        "function",
-        "load",
-        "node",
-        "number",
-        "patient_until",
-        "refusals",
-        "request",
-        "retry_at",
-        "started",
-        "stream",
-        "taken",
-        "unsure",
-        "view",
-    )
-
-    def __init__(self, request: CallRequested, function: str, node: str | None, now: float) -> None:
-        self.request = request
-        self.number = request.call
-        self.function = function
-        self.node = node
-        self.deadline = NEVER if request.timeout is None else now + request.timeout
-        self.patient_until = now + request.patience
-        self.retry_at = NEVER
-        self.attempts = 0
-        self.refusals = 0
-        self.excluded: set[bytes] = set()
-        self.view: NodeView | None = None
-        self.channel: Channel | None = None
-        self.asked_at = now
-        self.body = 0
-        self.load = 0
-        self.stream: deque[Awaited] | None = None
-        self.started = False
-        self.ended = False
-        self.fault: EasyRemoteError | None = None
-        self.taken = 0
-        self.unsure = False
-        """Whether it was sent in a session that is gone: its node may have it, whatever this session says."""
+    request: CallRequested
+    number: int
+    function: str
+    node: str | None
+    asked_at: float
+    patient_until: float
+    deadline: float = NEVER
+    retry_at: float = NEVER
+    attempts: int = 0
+    refusals: int = 0
+    excluded: frozenset[bytes] = frozenset()
+    view: NodeView | None = None
+    channel: Channel | None = None
+    body: int = 0
+    load: int = 0
+    stream: deque[Awaited] | None = None
+    started: bool = False
+    ended: bool = False
+    fault: EasyRemoteError | None = None
+    taken: int = 0
+    unsure: bool = False
+    """Whether it was sent in a session that is gone: its node may have it, whatever this session says."""
 
     @property
     def id(self) -> str:

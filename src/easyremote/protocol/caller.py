@@ -101,9 +101,10 @@ class Caller:
         node, function = request.node, request.function
         if node is None and "." in function:
             node, _, function = function.rpartition(".")
-        call = Call(request, function, node, now)
+        call = Call(request, request.call, function, node, now, now + request.patience)
         self._calls[call.number] = call
-        if call.deadline < NEVER:
+        if request.timeout is not None:
+            call.deadline = now + request.timeout
             self._set_timer(call.deadline, call)
         return self._place(call, now)
 
@@ -184,7 +185,7 @@ class Caller:
         """Everyone refused for now: try again a little later, each time a little later still."""
         pause = min(BUSY_WAIT_SECONDS * 2 ** min(call.refusals, 10), BUSY_WAIT_SECONDS_MAX)
         call.retry_at = now + pause * (0.5 + self._dice())
-        call.excluded.clear()
+        call.excluded = frozenset()
         self._set_timer(call.retry_at, call)
         return []
 
@@ -249,18 +250,34 @@ class Caller:
 
     # ---- the node's side
 
+    def result(self, channel: Channel, result: Result, now: float, effects: list[Effect]) -> None:
+        """What one of our calls came to; ``effects`` gets what is to be done."""
+        call = self._calls.get(result.call)
+        if call is None or call.channel is not channel or call.ended or call.view is None:
+            self._came_late(channel, result)
+        elif result.body:
+            effects += self._expect(call, channel, result, None)
+        else:
+            del self._calls[call.number]
+            call.view.candidate.answered(call.function, now - call.asked_at, load=call.load, now=now)
+            call.view = call.channel = None
+            effects.append(Answered(call.number, result.value))
+
+    def _came_late(self, channel: Channel, message: Message) -> None:
+        self.late += 1
+        if isinstance(message, (Result, Item)) and message.body:
+            channel.refuse_body(message.body)
+
     def take(self, channel: Channel, message: Message, now: float) -> list[Effect]:
         """A message about one of our calls."""
+        if isinstance(message, Result):
+            effects: list[Effect] = []
+            self.result(channel, message, now, effects)
+            return effects
         call = self._calls.get(message.call)  # type: ignore[union-attr]
         if call is None or call.channel is not channel or call.ended:
-            self.late += 1
-            if isinstance(message, (Result, Item)) and message.body:
-                channel.refuse_body(message.body)
+            self._came_late(channel, message)
             return []
-        if isinstance(message, Result):
-            if message.body:
-                return self._expect(call, channel, message, None)
-            return self._answer(call, message.value, now)
         if isinstance(message, Item):
             return self._take_item(call, channel, message)
         if isinstance(message, End):
@@ -459,7 +476,7 @@ class Caller:
         if call.view is not None:
             call.view.candidate.dropped()
             if exclude:
-                call.excluded.add(call.view.card.endpoint)
+                call.excluded |= {call.view.card.endpoint}
             call.view = call.channel = None
 
     def _drop_arguments(self, call: Call) -> None:

@@ -62,6 +62,7 @@ from easyremote.wire.bundle import (
     Invoke,
     Part,
     Present,
+    Result,
     Window,
     read_head,
     read_sealed,
@@ -133,9 +134,7 @@ class Device:
         if isinstance(event, PacketReceived):
             return self._packet(event, now)
         if isinstance(event, CallRequested):
-            if self.attachment.relaxed:
-                self.attachment.hurry(now)
-            return self.caller.request(event, now)
+            return self.handle_all((event,), now)
         if isinstance(event, (Done, Yielded, Failed, Ended, Stopped)):
             return self.worker.answer(event, now) if self.worker is not None else []
         if isinstance(event, Woken):
@@ -145,6 +144,21 @@ class Device:
         if isinstance(event, CallCancelled):
             return self.caller.cancel(event.call)
         return self._rarely(event, now)
+
+    def handle_all(self, events: Sequence[Event], now: float) -> Sequence[Effect]:
+        """Take events that came together, in this order; return what must be done about them."""
+        effects: list[Effect] = []
+        request, worker = self.caller.request, self.worker
+        for event in events:
+            if type(event) is CallRequested:
+                if self.attachment.relaxed:
+                    self.attachment.hurry(now)
+                effects += request(event, now)
+            elif type(event) is Done and worker is not None:
+                worker.done(event, now, effects)
+            else:
+                effects += self.handle(event, now)
+        return effects
 
     def _rarely(self, event: Event, now: float) -> Sequence[Effect]:
         match event:
@@ -368,13 +382,18 @@ class Device:
     def _opened(self, channel: Channel, opened: Opened, now: float, effects: list[Effect]) -> None:
         worker, caller = self.worker, self.caller
         for message in opened.messages:
-            if isinstance(message, Part):
+            if type(message) is Result:
+                caller.result(channel, message, now, effects)
+            elif type(message) is Invoke:
+                if worker is not None:
+                    worker.invoke(channel, message, now, effects)
+            elif isinstance(message, Part):
                 body = channel.place(message, opened)
                 if body is not None:
                     effects += caller.take_body(channel, message.body, body, now)
                     if worker is not None:
                         effects += worker.take_body(channel, message.body, body, now)
-            elif isinstance(message, (Invoke, Cancel, Window, Present)):
+            elif isinstance(message, (Cancel, Window, Present)):
                 if worker is not None:
                     effects += worker.take(channel, message, now)
             else:

@@ -8,19 +8,18 @@ is asked for again is never run again.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 
-from msgspec import Raw, structs
+from msgspec import Raw, Struct, structs
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
-from easyremote.protocol.effects import NOBODY, CallEnded, Effect, Grant, Notice, Start, Stop
+from easyremote.protocol.effects import CallEnded, Effect, Grant, Notice, Start, Stop
 from easyremote.protocol.events import (
     Answer,
     CallKey,
     Done,
     Encoded,
-    Ended,
     Failed,
     Offer,
     Stopped,
@@ -28,7 +27,9 @@ from easyremote.protocol.events import (
 )
 from easyremote.protocol.guard import Guard, Pass
 from easyremote.protocol.machine import NEVER
+from easyremote.protocol.remembered import Remembered
 from easyremote.protocol.sessions import Sessions
+from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
     EMPTY,
     Cancel,
@@ -50,48 +51,28 @@ QUEUE_MAX = 64
 """Calls that wait for one function with ``max_concurrent``; more are refused."""
 INCOMING_BYTES_MAX = 4 << 30
 """Large arguments being received, in all."""
-REMEMBERED_MAX = 100_000
-"""Answered calls whose numbers are remembered, so that none of them runs again."""
-FORGET = 256
-"""So many at a time become floors."""
-FLOORS_MAX = 20_000
-"""Callers of whom it is remembered up to which number their calls were answered."""
 RETRY_AFTER_SECONDS = 0.05
 PROBE_SECONDS = 10.0
 ABSENT_SECONDS = 30.0
 SILENT_SECONDS = 60.0
 
 
-class _Job:
+class _Job(Struct, eq=False):
     """A call this node has taken."""
 
-    __slots__ = (
-        "asked_at",
-        "bytes_in",
-        "bytes_out",
-        "caller",
-        "channel",
-        "deadline",
-        "function",
-        "key",
-        "lane",
-        "limit_seconds",
-        "size",
-        "start",
-        "yielded",
-    )
-
-    def __init__(self, key: CallKey, channel: Channel, function: str) -> None:
-        self.key, self.channel, self.function = key, channel, function
-        self.start: Start | None = None
-        self.caller = NOBODY
-        self.asked_at = 0.0
-        self.bytes_in = self.bytes_out = 0
-        self.lane: _Lane | None = None
-        self.size = 0
-        self.deadline = NEVER
-        self.limit_seconds = 0.0
-        self.yielded = False
+    key: CallKey
+    channel: Channel
+    function: str
+    caller: Caller
+    asked_at: float
+    bytes_in: int
+    start: Start | None = None
+    lane: _Lane | None = None
+    bytes_out: int = 0
+    size: int = 0
+    deadline: float = NEVER
+    limit_seconds: float = 0.0
+    yielded: bool = False
 
     @property
     def running(self) -> bool:
@@ -127,8 +108,7 @@ class Worker:
         self._lanes: dict[str, _Lane] = {}
         self._jobs: dict[CallKey, _Job] = {}
         self._stopping: dict[CallKey, _Lane] = {}
-        self._remembered: OrderedDict[CallKey, None] = OrderedDict()
-        self._floors: OrderedDict[bytes, int] = OrderedDict()
+        self._remembered = Remembered()
         self._bodies: dict[tuple[int, int], _Job] = {}
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
@@ -174,7 +154,9 @@ class Worker:
         """A message from a caller."""
         self._now = now
         if isinstance(message, Invoke):
-            return self._invoke(channel, message, now)
+            effects: list[Effect] = []
+            self.invoke(channel, message, now, effects)
+            return effects
         if isinstance(message, Cancel):
             return self._cancel(channel, message)
         if isinstance(message, Present):
@@ -192,37 +174,37 @@ class Worker:
             return []
         self._incoming_bytes -= job.size
         job.size = 0
-        start = job.start
-        job.start = structs.replace(start, arguments=data)
-        return self._begin(job)
+        return self._begin(job, structs.replace(job.start, arguments=data))
 
-    def _invoke(self, channel: Channel, ask: Invoke, now: float) -> list[Effect]:
-        key = (channel.peer, ask.call)
+    def invoke(self, channel: Channel, ask: Invoke, now: float, effects: list[Effect]) -> None:
+        """A call is asked for: take it, or refuse it at once; ``effects`` gets what is to be done."""
+        number, function = ask.call, ask.function
+        key = (channel.peer, number)
         job = self._jobs.get(key)
         if job is not None:
-            return self._asked_again(job, channel, ask)
-        if key in self._remembered or key in self._stopping or ask.call <= self._floors.get(key[0], -1):
-            return self._refuse(channel, ask.call, "repeated")
-        granted = self.guard.admit(channel, ask.function)
-        if isinstance(granted, str):
-            caller = self.guard.caller_of(channel)
-            effects = self._refuse(channel, ask.call, "not_allowed", granted)
-            return [*effects, CallEnded(ask.call, ask.function, caller, "refused not_allowed")]
-        lane = self._lanes.get(ask.function)
-        if lane is None:
-            return self._refuse(channel, ask.call, "unknown")
-        if self.draining:
-            return self._refuse(channel, ask.call, "draining", "the node is shutting down")
-        if ask.size > self._max_value_bytes:
-            effects = self._refuse(channel, ask.call, "too_large", limit_bytes=self._max_value_bytes)
-            return [*effects, CallEnded(ask.call, ask.function, granted.caller, "refused too_large")]
-        if len(self._jobs) >= self._capacity:
-            return self._refuse(channel, ask.call, "busy", f"{len(self._jobs)} calls are running or waiting")
-        if lane.full and len(lane.waiting) >= QUEUE_MAX:
-            return self._refuse(channel, ask.call, "busy", f"{ask.function!r} has {QUEUE_MAX} calls waiting")
-        if ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
-            return self._refuse(channel, ask.call, "busy", "too many large arguments are on their way")
-        return self._admit(key, channel, ask, lane, granted, now)
+            effects += self._asked_again(job, channel, ask)
+        elif key in self._remembered or key in self._stopping:
+            effects += self._refuse(channel, number, "repeated")
+        elif isinstance(granted := self.guard.admit(channel, function), str):
+            effects += self._refuse(channel, number, "not_allowed", granted)
+            effects.append(CallEnded(number, function, self.guard.caller_of(channel), "refused not_allowed"))
+        elif (lane := self._lanes.get(function)) is None:
+            effects += self._refuse(channel, number, "unknown")
+        elif self.draining:
+            effects += self._refuse(channel, number, "draining", "the node is shutting down")
+        elif ask.size > self._max_value_bytes:
+            effects += self._refuse(channel, number, "too_large", limit_bytes=self._max_value_bytes)
+            effects.append(CallEnded(number, function, granted.caller, "refused too_large"))
+        elif len(self._jobs) >= self._capacity:
+            effects += self._refuse(
+                channel, number, "busy", f"{len(self._jobs)} calls are running or waiting"
+            )
+        elif lane.waiting and len(lane.waiting) >= QUEUE_MAX:
+            effects += self._refuse(channel, number, "busy", f"{function!r} has {QUEUE_MAX} calls waiting")
+        elif ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
+            effects += self._refuse(channel, number, "busy", "too many large arguments are on their way")
+        else:
+            self._admit(key, channel, ask, lane, granted, now, effects)
 
     def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""
@@ -237,27 +219,26 @@ class Worker:
         return []
 
     def _admit(
-        self, key: CallKey, channel: Channel, ask: Invoke, lane: _Lane, granted: Pass, now: float
-    ) -> list[Effect]:
-        job = _Job(key, channel, lane.offer.name)
+        self,
+        key: CallKey,
+        channel: Channel,
+        ask: Invoke,
+        lane: _Lane,
+        granted: Pass,
+        now: float,
+        effects: list[Effect],
+    ) -> None:
         limit = lane.offer.timeout_seconds
-        if ask.timeout is not None and not ask.timeout >= 0.0:  # written so that it refuses nan, too
-            raise RemoteProtocolError(f"a call has {ask.timeout} s of time")
-        if ask.timeout is not None and (limit is None or ask.timeout < limit):
-            limit = ask.timeout
+        if ask.timeout is not None:
+            if not ask.timeout >= 0.0:  # written so that it refuses nan, too
+                raise RemoteProtocolError(f"a call has {ask.timeout} s of time")
+            if limit is None or ask.timeout < limit:
+                limit = ask.timeout
         if granted.spends:
             self.guard.spend(granted)
-        job.caller, job.asked_at = granted.caller, now
-        job.bytes_in = ask.size or memoryview(ask.arguments).nbytes
-        job.start = Start(
-            key,
-            ask.function,
-            ask.arguments,
-            ask.window,
-            limit,
-            granted.caller,
-            granted.spends,
-        )
+        caller, arguments = granted.caller, ask.arguments
+        start = Start(key, ask.function, arguments, ask.window, limit, caller, granted.spends)
+        job = _Job(key, channel, ask.function, caller, now, ask.size or memoryview(arguments).nbytes)
         self._jobs[key] = job
         if limit is not None:
             job.deadline, job.limit_seconds = now + limit, limit
@@ -265,9 +246,14 @@ class Worker:
         if self._probe_at == NEVER:
             self._probe_at = now + PROBE_SECONDS
         if ask.body:
+            job.start = start
             self._await_body(job, channel, ask)
-            return []
-        return self._begin(job)
+        elif lane.full:
+            job.start = start
+            lane.waiting.append(job)
+        else:
+            self._run(job, lane)
+            effects.append(start)
 
     def _await_body(self, job: _Job, channel: Channel, ask: Invoke) -> None:
         channel.expect_body(ask.body, ask.size)
@@ -275,25 +261,23 @@ class Worker:
         job.size = ask.size
         self._bodies[channel.session.id, ask.body] = job
 
-    def _begin(self, job: _Job) -> list[Effect]:
+    def _begin(self, job: _Job, start: Start) -> list[Effect]:
         """Run it now, or let it wait for a place."""
         lane = self._lanes.get(job.function)
         if lane is None:
             self._settle(job)
             return self._refuse(job.channel, job.key[1], "unknown")
         if lane.full:
+            job.start = start
             lane.waiting.append(job)
             return []
-        return self._run(job, lane)
+        self._run(job, lane)
+        return [start]
 
-    def _run(self, job: _Job, lane: _Lane) -> list[Effect]:
-        start, job.start = job.start, None
-        if start is None:
-            return []
+    def _run(self, job: _Job, lane: _Lane) -> None:
+        job.start, job.lane = None, lane
         lane.running += 1
         self.running += 1
-        job.lane = lane
-        return [start]
 
     def _refuse(
         self, channel: Channel, call: int, reason: str, message: str = "", *, limit_bytes: int = 0
@@ -332,6 +316,10 @@ class Worker:
 
     def answer(self, answer: Answer, now: float) -> list[Effect]:
         """The executor has news of a call."""
+        effects: list[Effect] = []
+        if isinstance(answer, Done):
+            self.done(answer, now, effects)
+            return effects
         self._now = now
         key = answer.key
         if isinstance(answer, Stopped):
@@ -352,26 +340,45 @@ class Worker:
             if number:
                 channel.send_body(number, answer.value)
             return []
-        lane = job.lane
         outcome = "ok"
-        self._settle(job)
-        if isinstance(answer, Done):
-            job.bytes_out = _size(answer.value)
-            number, raw, size, weight = self._place_value(channel, answer.value)
-            channel.say(Result(call, raw, number, size), weight)
-            if number:
-                channel.send_body(number, answer.value)
-        elif isinstance(answer, Failed):
+        if isinstance(answer, Failed):
             outcome = f"error {answer.type_name}"
             weight = len(answer.message) + len(answer.traceback) + 64
             channel.say(
                 Fault(call, answer.kind, answer.type_name, answer.message, answer.traceback, answer.builtin),
                 weight,
             )
-        elif isinstance(answer, Ended):
+        else:
             channel.say(End(call))
-        ended: list[Effect] = [self._ended(job, outcome)]
-        return ended + self._next(lane) if lane is not None and lane.waiting else ended
+        self._settle(job)
+        effects.append(self._ended(job, outcome))
+        if job.lane is not None and job.lane.waiting:
+            effects += self._next(job.lane)
+        return effects
+
+    def done(self, answer: Done, now: float, effects: list[Effect]) -> None:
+        """A call's function returned; ``effects`` gets what is to be done."""
+        key, value = answer.key, answer.value
+        job = self._jobs.get(key)
+        if job is None or job.lane is None:
+            return
+        del self._jobs[key]
+        self._remembered.add(key)
+        lane, channel = job.lane, job.channel
+        self.running -= 1
+        lane.running -= 1
+        bytes_out = _size(value)
+        if type(value) is bytes and bytes_out <= INLINE_BYTES:
+            channel.say(Result(key[1], Raw(value)), bytes_out + 16)
+        else:
+            number = channel.number_body()
+            channel.say(Result(key[1], EMPTY, number, bytes_out), 48)
+            channel.send_body(number, value)
+        effects.append(
+            CallEnded(key[1], job.function, job.caller, "ok", job.bytes_in, bytes_out, now - job.asked_at)
+        )
+        if lane.waiting:
+            effects += self._next(lane)
 
     def _place_value(self, channel: Channel, value: Encoded) -> tuple[int, Raw, int, int]:
         """Body number (0: inline), inline value, body size, weight in the bundle."""
@@ -383,16 +390,15 @@ class Worker:
         effects: list[Effect] = []
         while lane.waiting and not lane.full:
             job = lane.waiting.popleft()
-            if self._jobs.get(job.key) is job:
-                effects += self._run(job, lane)
+            if self._jobs.get(job.key) is job and job.start is not None:
+                effects.append(job.start)
+                self._run(job, lane)
         return effects
 
     def _settle(self, job: _Job) -> None:
         """The call is answered, or given up: only its number is remembered."""
         del self._jobs[job.key]
-        self._remembered[job.key] = None
-        if len(self._remembered) >= REMEMBERED_MAX + FORGET:
-            self._forget_oldest()
+        self._remembered.add(job.key)
         if job.lane is not None:
             self.running -= 1
             job.lane.running -= 1
@@ -406,17 +412,6 @@ class Worker:
                 if waiting is job:
                     del self._bodies[body]
                     job.channel.refuse_body(body[1])
-
-    def _forget_oldest(self) -> None:
-        """What is not remembered one by one any more is remembered as a floor: a caller's numbers only grow."""
-        remembered, floors = self._remembered, self._floors
-        for _ in range(FORGET):
-            (caller, number), _ = remembered.popitem(last=False)
-            if number > floors.get(caller, -1):
-                floors[caller] = number
-                floors.move_to_end(caller)
-        while len(floors) > FLOORS_MAX:
-            floors.popitem(last=False)
 
     # ---- callers that go
 

@@ -45,7 +45,11 @@ class Desk:
         self.executor = Executor(self.registry, self.post, loop=asyncio.get_running_loop(), threads=threads)
         self.thread = threading.get_ident()
 
-    def post(self, answer: Answer) -> None:
+    def post(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            self.note(answer)
+
+    def note(self, answer: Answer) -> None:
         assert threading.get_ident() == self.thread
         assert not self.telling, "answered from inside start() or stop()"
         caller, key = answer.key

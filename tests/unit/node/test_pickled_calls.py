@@ -43,9 +43,9 @@ def run(
         answers: list[Answer] = []
         ended = asyncio.Event()
 
-        def post(answer: Answer) -> None:
-            answers.append(answer)
-            if not isinstance(answer, Yielded):
+        def post(new: list[Answer]) -> None:
+            answers.extend(new)
+            if not isinstance(new[-1], Yielded):
                 ended.set()
 
         executor = Executor(registry, post, loop=asyncio.get_running_loop(), threads=2)
@@ -142,8 +142,8 @@ def test_pickled_results_are_not_kept_for_others() -> None:
         answers: list[Answer] = []
         news = asyncio.Event()
 
-        def post(answer: Answer) -> None:
-            answers.append(answer)
+        def post(new: list[Answer]) -> None:
+            answers.extend(new)
             news.set()
 
         executor = Executor(registry, post, loop=asyncio.get_running_loop(), threads=2)
