@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from msgspec import Struct
+
 from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
 from easyremote.client.face import Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
@@ -54,16 +56,18 @@ class _Homecoming:
 _homecomings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Homecoming] = WeakKeyDictionary()
 
 
-class _Waiting:
-    """A coroutine that waits for one value."""
+def _homecoming(loop: asyncio.AbstractEventLoop) -> _Homecoming:
+    found = _homecomings.get(loop)
+    if found is None:
+        found = _homecomings[loop] = _Homecoming()
+    return found
 
-    __slots__ = ("future", "home")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, engine_loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[Value] = loop.create_future()
-        self.home = None if loop is engine_loop else _homecomings.get(loop)
-        if self.home is None and loop is not engine_loop:
-            self.home = _homecomings[loop] = _Homecoming()
+class _Waiting(Struct, eq=False):
+    """A coroutine that waits for one value, on the engine's loop, or on another: then its answer has a way home."""
+
+    future: asyncio.Future[Value]
+    home: _Homecoming | None
 
     def feed(self, value: Value, cost: int) -> None:
         """Plain calls have no items."""
@@ -151,7 +155,8 @@ class AsyncClient(Face):
     ) -> Any:
         engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
-        waiting = _Waiting(asyncio.get_running_loop(), engine.loop)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(loop.create_future(), None if loop is engine.loop else _homecoming(loop))
         engine.send(request, waiting)
         try:
             value = await waiting.future

@@ -293,7 +293,10 @@ class Engine:
         }
 
     def _answered(self, answered: Answered) -> None:
-        self._settle(answered.call, answered.value, None)
+        if self._connecting or watched():
+            self._settle(answered.call, answered.value, None)
+        elif (waiter := self._waiters.pop(answered.call, None)) is not None:
+            waiter.settle(answered.value, None)
 
     def _delivered(self, delivered: Delivered) -> None:
         waiter = self._waiters.get(delivered.call)

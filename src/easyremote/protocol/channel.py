@@ -154,7 +154,8 @@ class Channel:
 
     def say(self, message: Message, size: int = 32) -> None:
         """Queue a message; ``size`` is about what it takes on the wire, in bytes."""
-        self.route.add(self)
+        if not self._outbox:
+            self.route.add(self)
         self._outbox.append(message)
         self._sizes.append(size)
         self._outbox_bytes += size

@@ -57,8 +57,9 @@ class Candidate(msgspec.Struct, kw_only=True, eq=False):
 
     def sent(self) -> int:
         """A call goes there; returns the node's load with it, to be given to ``answered``."""
-        self.in_flight += 1
-        return self.load
+        self.in_flight = mine = self.in_flight + 1
+        reported = self.running + self.waiting
+        return reported if reported > mine else mine
 
     def answered(self, function: str, seconds: float, *, load: int, now: float) -> None:
         """The function's call ended there after so many seconds; ``load`` is what ``sent`` gave."""

@@ -16,6 +16,8 @@ MEMORY_SECONDS = 1.0
 """A measurement this much newer than the last one weighs as much as all before it."""
 LEAST_WEIGHT = 1 / 64
 """What one more measurement weighs when they come thick and fast."""
+WARM_COUNT = 66
+"""Before so many measurements, all weigh the same."""
 HALF_LIFE_SECONDS = 10.0
 """After this long without news, half of what we believed about a pace is given up."""
 
@@ -51,17 +53,20 @@ class Latency(msgspec.Struct, eq=False, gc=False):
             load: How many calls the node had, this one included, when it was sent.
             now: The time on the caller's monotonic clock, in seconds.
         """
-        self.count += 1
+        self.count = count = self.count + 1
         since = now - self.measured_at
         self.measured_at = now
         pace = seconds / load if load > 1 else seconds
-        if self.count <= 2:
+        if count <= 2:
             self.pace_seconds, self.seconds, self.quickest_seconds = pace, seconds, pace
             return
         least = self.quickest_seconds * FORGETS
         self.quickest_seconds = least if least < pace else pace
         weight = since / (since + MEMORY_SECONDS) if since > 0.0 else 0.0
-        weight = max(weight, LEAST_WEIGHT, 1 / (self.count - 1))
+        if weight < LEAST_WEIGHT:
+            weight = LEAST_WEIGHT
+        if count < WARM_COUNT and weight < 1 / (count - 1):
+            weight = 1 / (count - 1)
         self.pace_seconds += (pace - self.pace_seconds) * weight
         self.seconds += (seconds - self.seconds) * weight
 
