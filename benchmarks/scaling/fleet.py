@@ -24,7 +24,7 @@ from easyremote.links.relay import connect
 from easyremote.node.facts import has_aes, machine_facts
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import card_transcript
-from easyremote.protocol.effects import Attached, Effect, Renewed, Synced, Turned
+from easyremote.protocol.effects import Attached, Renewed, Synced, Turned
 from easyremote.protocol.events import CardChanged, Joined
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
@@ -97,7 +97,16 @@ class Member:
             max_value_bytes=1 << 24,
             clock=time.time,
         )
-        self.driver = Driver(self.device, self._connect, self._perform)
+        self.driver = Driver(
+            self.device,
+            self._connect,
+            {
+                Turned: self._turned,
+                Attached: self._attached,
+                Synced: lambda _: self.ready.set(),
+                Renewed: self._renewed,
+            },
+        )
 
     async def join(self) -> None:
         """Connect, and wait until the gateway has welcomed it and, as a client, shown the directory."""
@@ -113,17 +122,17 @@ class Member:
         self.driver.post(Joined(fleet.root, fleet.gateway, self._credential))
         return CountingLink(link, self)
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Turned):
-            self.trouble = effect.error
-            self.ready.set()
-        elif isinstance(effect, Attached) and self._role == "node":
+    def _turned(self, turned: Turned) -> None:
+        self.trouble = turned.error
+        self.ready.set()
+
+    def _attached(self, _: Attached) -> None:
+        if self._role == "node":
             self._show_card()
             self.ready.set()
-        elif isinstance(effect, Synced):
-            self.ready.set()
-        elif isinstance(effect, Renewed):
-            self._credential = effect.credential
+
+    def _renewed(self, renewed: Renewed) -> None:
+        self._credential = renewed.credential
 
     def _show_card(self) -> None:
         if self._prekeys is None:

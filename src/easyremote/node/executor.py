@@ -247,7 +247,7 @@ class Executor:
             return
         if call.credit is None and type(value) not in _LAZY:
             try:
-                answer = Done(call.key, call.encode(value))
+                answer = Done(call.key, call.pack(value))
             except BaseException as error:
                 self._fail(call, "encoding", error)
                 return
@@ -280,7 +280,7 @@ class Executor:
 
     def _settle_value(self, call: Running, value: Any) -> None:
         try:
-            encoded = call.encode(value)
+            encoded = call.pack(value)
         except BaseException as error:
             self._fail(call, "encoding", error)
             return
@@ -307,7 +307,7 @@ class Executor:
                     gathered.append(item)
                 elif not call.stopped:
                     kind = "encoding"
-                    encoded = call.encode(item)
+                    encoded = call.pack(item)
                     kind = "error"
                     credit.spend(_size(encoded))
                     self._post(Yielded(call.key, encoded))
@@ -392,7 +392,7 @@ class Executor:
 
     def _encoded(self, call: Running, value: Any) -> Answer:
         try:
-            encoded = call.encode(value)
+            encoded = call.pack(value)
         except BaseException as error:
             return _failed(call, "encoding", error)
         if call.credit is None:
@@ -419,7 +419,7 @@ class Executor:
                     gathered.append(item)
                     continue
                 kind = "encoding"
-                encoded = call.encode(item)
+                encoded = call.pack(item)
                 kind = "error"
                 credit.spend(_size(encoded))
                 self._hand_back(call, Yielded(call.key, encoded))

@@ -37,7 +37,7 @@ class Running(CurrentCall, eq=False):
         arguments: As they came, until they are unpacked.
         pace: How quick it is believed to be.
         credit: What may still be produced of a stream; None when one value is wanted.
-        encode: Makes bytes of its result; a pickled call gets pickles back.
+        pickled: Whether it was called with a pickle, and answers with pickles.
     """
 
     run_in_thread: Callable[[Running], None]
@@ -46,7 +46,7 @@ class Running(CurrentCall, eq=False):
     arguments: Value | bytes
     pace: Pace
     credit: Credit | None = None
-    encode: Callable[[object], Encoded] = encode
+    pickled: bool = False
     task: asyncio.Task[None] | None = None
     context: contextvars.Context | None = None
     iterator: Iterator[Any] | None = None
@@ -67,13 +67,16 @@ class Running(CurrentCall, eq=False):
         if entry.pickle_from is None or not pickled.is_pickled(self.arguments):
             return entry.unpack(self.arguments)
         arguments = entry.unpack_pickled(self.arguments, self.identity)
-        self.encode = pickled.encode
+        self.pickled = True
         return arguments
 
-    @property
-    def pickled(self) -> bool:
-        """Whether it was called with a pickle, and answers with pickles."""
-        return self.encode is pickled.encode
+    def pack(self, value: object) -> Encoded:
+        """A result or item as bytes.
+
+        Raises:
+            EncodeError: It cannot cross the wire.
+        """
+        return pickled.encode(value) if self.pickled else encode(value)
 
     def stop(self, reason: str) -> None:
         """Want no answer any more; a thread that asks is told."""
