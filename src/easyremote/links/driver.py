@@ -3,7 +3,8 @@
 The driver keeps a link to the gateway up, and direct ones where the machine wants them, hands what comes over
 them to the machine, lets it act when its time has come, and writes what it wants to send. A write starts at once when none is under way; while one is, messages
 gather, and the next packet takes them all. After a packet of several messages the next write waits half
-a millisecond: callers that are out of step then share packets, and a single call never waits.
+a millisecond, which on uvloop, whose timers count whole ones, is the loop's turn after next: callers that are
+out of step then share packets, and a single call never waits.
 """
 
 from __future__ import annotations

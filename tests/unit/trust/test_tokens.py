@@ -67,6 +67,7 @@ def test_a_membership_says_what_its_issuer_said() -> None:
         (LAB.device, ROOT, EPOCH + 90_000, "has expired"),
         (LAB.device, ROOT, EPOCH + 4000 * 86400, "the charter behind this membership has expired"),
     ],
+    ids=["another device", "another network", "expired", "charter expired"],
 )
 def test_a_membership_is_for_one_device_one_network_and_a_time(
     device: bytes, root: bytes, now: float, why: str
