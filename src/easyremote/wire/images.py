@@ -18,6 +18,8 @@ _MODE_BYTES = {
 }  # fmt: skip
 _PALETTE_BYTES = {"RGB": 3 * 256, "RGBA": 4 * 256}
 _MAX_SIDE = 1 << 24
+_MAX_EMPTY_SIDE = 256
+"""Of an image without pixels: memory is taken for each of its rows, and nobody sent any for them."""
 
 
 def _lower_image(writer: Writer, value: Any, depth: int) -> object:
@@ -57,6 +59,10 @@ def _raise_image(reader: Reader, data: memoryview) -> object:
     if len(memory) != wanted:
         raise DecodeError(
             f"an image of mode {mode} and {width}x{height} wants {wanted} bytes, found {len(memory)}"
+        )
+    if not wanted and max(size) > _MAX_EMPTY_SIDE:
+        raise DecodeError(
+            f"an image without pixels has sides of {_MAX_EMPTY_SIDE} at most, found {width}x{height}"
         )
     pil = library("pillow")
     image = pil.frombytes(mode, (width, height), memory) if wanted else pil.new(mode, (width, height))
