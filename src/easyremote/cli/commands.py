@@ -212,6 +212,23 @@ def nodes(
 
 
 @app.command()
+def drain(
+    context: typer.Context,
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="Its name; one of your own, or you are an operator.")
+    ],
+    wait: Annotated[bool, typer.Option(help="Return when it has left.")] = True,
+    gateway: Gateway = None,
+    verbose: Verbose = False,
+) -> None:
+    """Have a node finish what it has, take nothing new, and leave."""
+    with settings_of(context, verbose, gateway=gateway) as settings:
+        from easyremote.cli.drain import drain_node
+
+        drain_node(node, settings, Output(), wait=wait)
+
+
+@app.command()
 def doctor(
     context: typer.Context, gateway: Gateway = None, as_json: AsJson = False, verbose: Verbose = False
 ) -> None:

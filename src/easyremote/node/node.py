@@ -7,6 +7,7 @@ calls are taken) and the executor (what runs them).
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import warnings
@@ -21,11 +22,13 @@ from easyremote.links.ending import told_to_end, wait
 from easyremote.links.entrance import Entrance
 from easyremote.links.loop import background_loop, run_in_background
 from easyremote.links.machine import machine_name
+from easyremote.node.household import Household
 from easyremote.node.registry import Registry
 from easyremote.node.serving import Profile, Reception, Serving
 from easyremote.protocol.worker import CALLS_MAX
 from easyremote.trace import announce, log
 from easyremote.trust.keyring import Keyring
+from easyremote.trust.rules import OWNER
 from easyremote.wire.limits import NODE_MAX_VALUE_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,6 +121,7 @@ class ComputeNode:
         self._verbose = log_level.lower() == "debug"
         self._home = home
         self._registry = Registry()
+        self._registry.add_own(Household(drain=self._drain_soon).functions(), OWNER)
         self._reception = Reception(wanted_name.rstrip("*"))
         self._running: Serving | None = None
         self._stopped = threading.Event()
@@ -252,18 +256,38 @@ class ComputeNode:
                 "node.stop() waits for calls to end, so an `async def` function of a node cannot call it: use "
                 "threading.Thread(target=node.stop).start()"
             )
-        running, self._running = self._running, None
+        running = self._running
         if running is not None:
             log.info("node %s is stopping; %d calls are running", self._reception.name, running.open_calls)
             try:
                 run_in_background(running.close(drain_seconds))
             except KeyboardInterrupt:  # Ctrl-C again: what runs is not waited for
                 run_in_background(running.close(0.0))
+            if self._running is running:
+                self._running = None
             self._reception.connected.clear()
             log.info("node %s stopped", self._reception.name)
         self._stopped.set()
         self._reception.decided.set()  # for those who wait now
         self._reception.decided.clear()
+
+    def drain(self) -> None:
+        """Take nothing new, let what runs finish however long it takes, see every answer to its caller, then leave.
+
+        A blocking ``serve`` returns then. To start programs of a network anew one after the other loses nothing.
+
+        Raises:
+            UsageError: As ``stop`` does.
+        """
+        self.stop(math.inf)
+
+    def _drain_soon(self) -> int:
+        """Begin to drain, for who asks on the loop; how many calls are to finish, but for this one."""
+        running = self._running
+        if running is None:
+            return 0
+        threading.Thread(target=self.drain, name="easyremote-drain", daemon=True).start()
+        return running.open_calls - 1
 
     def wait_for_connection(self, timeout: float | None = None) -> bool:
         """Wait until the gateway has welcomed the node; False if it has not within the time, or was stopped.

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from easyremote.errors import ArgumentError, UsageError
+from easyremote.node.household import RESERVED
 from easyremote.node.runners import Waiting
 from easyremote.node.schema import describe_function
 from easyremote.node.signature import Binder
@@ -152,6 +153,7 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
+        self._own: dict[str, Entry] = {}
         self.revision = 0
 
     def add(
@@ -197,6 +199,10 @@ class Registry:
             UsageError: It cannot be called, has no usable name, or the name is taken.
         """
         name = _checked_name(function, name)
+        if name.startswith(RESERVED):
+            raise UsageError(
+                f"names that begin with {RESERVED!r} are the node's own, found {name!r}: take another"
+            )
         _check_positive("timeout_seconds", timeout_seconds)
         _check_positive("max_concurrent", max_concurrent)
         _check_positive("cache_ttl", cache_ttl)
@@ -241,6 +247,25 @@ class Registry:
             self.revision += 1
         return entry
 
+    def add_own(self, functions: Mapping[str, Callable[..., Any]], rule: Rule) -> None:
+        """Offer what the node does for its owner, unlisted, under this rule."""
+        with self._lock:
+            for name, function in functions.items():
+                binder = Binder(function, name=name)
+                self._own[name] = Entry(
+                    function,
+                    describe_function(function, binder),
+                    binder,
+                    on_loop=_runs_on_loop(function),
+                    cache_ttl_seconds=None,
+                    listed=False,
+                    rule=rule,
+                )
+
+    def own(self) -> list[Entry]:
+        """What the node does for its owner."""
+        return list(self._own.values())
+
     def remove(self, name: str) -> bool:
         """Offer it no longer; whether it was offered. Calls that run go on."""
         with self._lock:
@@ -251,7 +276,7 @@ class Registry:
 
     def get(self, name: str) -> Entry | None:
         """The function of that name."""
-        return self._entries.get(name)
+        return self._entries.get(name) or self._own.get(name)
 
     def entries(self) -> list[Entry]:
         """All functions, in the order they were added."""

@@ -7,6 +7,7 @@ calls are taken, which is the machine's, nor how a function runs, which is the e
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import threading
@@ -46,6 +47,7 @@ from easyremote.trace import emit, log, watched
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
+from easyremote.wire.limits import LOST_AFTER_SECONDS
 
 __all__ = ["Profile", "Reception", "Serving"]
 
@@ -137,6 +139,8 @@ class Serving:
         self._told_unreachable = False
         self._draining = False
         self._ending: asyncio.Task[None] | None = None
+        self._turning: asyncio.Task[None] | None = None
+        self._give_up_at = math.inf
         self._prekeys = Prekeys(suite=profile.suite, aead="aes256gcm" if has_aes() else "chacha20poly1305")
         self._certificate = Certificate(time.time()) if profile.listen is not None else None
         self._listener: StreamListener | None = None
@@ -166,7 +170,7 @@ class Serving:
         Raises:
             ListenError: The address for direct links is in use, or not this machine's.
         """
-        for entry in self._registry.entries():
+        for entry in (*self._registry.entries(), *self._registry.own()):
             self._driver.post(_offered(entry))
         if self._certificate is not None and self._profile.listen is not None:
             host, port = place_to_listen(self._profile.listen)
@@ -190,17 +194,31 @@ class Serving:
         self._show_card()
 
     async def close(self, drain_seconds: float) -> None:
-        """Drain, leave, stop."""
+        """Drain, leave, stop; who says so again may shorten it.
+
+        Args:
+            drain_seconds: How long what runs may take. For ever, it also waits for the gateway, should that be away,
+                so that every answer reaches its caller.
+        """
+        self._give_up_at = min(self._give_up_at, self._loop.time() + drain_seconds)
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         self._rotation.cancel()
         self._wear_check.cancel()
         self._draining = True
         self._driver.post(DrainStarted())
         if self._driver.connected:
             self._show_card()
-        deadline = self._loop.time() + drain_seconds
-        while self.open_calls and self._driver.connected and self._loop.time() < deadline:
+        while self.open_calls and (self._patient or self._driver.connected):
+            if self._loop.time() >= self._give_up_at:
+                break
             await asyncio.sleep(0.01)
         await self._executor.close()
+        if self._patient:
+            await self._driver.flush(LOST_AFTER_SECONDS, absent=True)
         if self._driver.connected:
             await self._driver.flush(1.0)
             self._driver.let_go()
@@ -212,6 +230,10 @@ class Serving:
             await self._listener.close()
         if self._record is not None:
             await asyncio.to_thread(self._record.close)
+
+    @property
+    def _patient(self) -> bool:
+        return self._give_up_at == math.inf
 
     # ---- what the machine asks for
 
@@ -283,7 +305,7 @@ class Serving:
         """The gateway will not have us: trying again would not help."""
         log.error("node %s was turned away: %s", self._reception.name, error)
         self._driver.let_go()  # it must not come back in while it ends
-        self._ending = self._loop.create_task(self.close(0.0))
+        self._turning = self._loop.create_task(self.close(0.0))
         self._turned_away(error)
 
     async def _connect(self) -> Link:

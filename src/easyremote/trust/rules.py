@@ -36,6 +36,8 @@ class Caller(msgspec.Struct, frozen=True):
 Rule: TypeAlias = str | frozenset[str] | Callable[[Caller], object]
 
 NETWORK, ACCOUNT = "network", "account"
+OWNER = "owner"
+"""The account's own devices and the network's operators; for what a node serves of itself."""
 
 
 def make_rule(allow: object) -> Rule:
@@ -65,7 +67,9 @@ def refusal(rule: Rule, caller: Caller, own_device: bytes, own_account: str | No
         return ""
     if rule == NETWORK:
         return ""
-    if rule == ACCOUNT:
+    if rule == OWNER and "operator" in caller.roles:
+        return ""
+    if rule in (ACCOUNT, OWNER):
         if own_account is None:
             return "this node has no membership, and so no account, at the moment"
         if caller.account == own_account:
