@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test check demo bench bench-peers bench-scale profile flood fuzz audit proto clean
+.PHONY: setup test chaos check demo bench bench-peers bench-scale profile flood fuzz audit proto clean
 
 setup: $(STAMP)
 
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What breaks, at its full length: kill -9, cut cables, standing still; about ten minutes. Cables need root on Linux.
+chaos: setup
+	CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal tests/chaos $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

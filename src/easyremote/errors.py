@@ -224,7 +224,16 @@ class CallCancelledError(CallError):
 
 
 class NodeLostError(CallError, ConnectionError):
-    """The node that had the call is gone."""
+    """The node that had the call is gone.
+
+    Attributes:
+        ran: What is known of the call: ``"accepted"``, then it may have run in part; ``"unconfirmed"``, then it may
+            or may not have started; ``"not sent"``, then it has not run.
+    """
+
+    def __init__(self, message: str | None = None, *, ran: str = "unconfirmed", **where: str | None) -> None:
+        super().__init__(message, **where)
+        self.ran = ran
 
 
 class RefusedError(CallError):

@@ -106,13 +106,12 @@ def test_the_directory_is_not_shown_as_it_was_while_the_gateway_is_gone(
 
 
 def test_a_call_waits_for_the_link_anew_each_time_it_is_lost(
-    own_network: Callable[..., Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_network: Callable[..., Network], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("easyremote.client.engine.DETACHED_SECONDS", 3.0)
     own = own_network()
     own.spawn_node("holder", name="a")
     started, gate = tmp_path / "started", tmp_path / "gate"
-    with Client(own.address, connect_timeout=2.0) as client:
+    with Client(own.address, connect_timeout=2.0, lost_after=3.0) as client:
         assert client.execute("whoami") == "a"
         own.gateway.kill()
         time.sleep(0.3)

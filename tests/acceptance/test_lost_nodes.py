@@ -12,6 +12,7 @@ from acceptance.processes import settled, until
 from acceptance.programs.files import marks
 from acceptance.tap import Tap
 
+from easyremote import Client
 from easyremote.errors import CallError, NodeLostError, ScheduleError
 
 LEASE_SECONDS = 2.0
@@ -87,28 +88,57 @@ def test_calls_that_never_started_move_over_without_an_error(with_a: Network) ->
     assert answers[-50:] == ["b"] * 50
 
 
-def test_a_silent_node_fails_its_running_call_within_the_lease(with_a: Network, tmp_path: Path) -> None:
-    started = tmp_path / "started"
-    call = with_a.client.submit("a.hold", str(started), str(tmp_path / "gate"))
+def test_a_call_in_flight_outlives_a_silence_of_its_node(with_a: Network, tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    call = with_a.client.submit("a.hold", str(started), str(gate))
     until(lambda: marks(started) == 1)
     with_a.nodes["a"].freeze()
-    assert seconds_until_lost(lambda: call.result(10)) < LEASE_SECONDS + 1.0
+    with_a.wait_for_departure("a")
     began = time.perf_counter()
     assert [with_a.client.execute("whoami") for _ in range(10)] == ["b"] * 10
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 1.0, "later calls go to the other node at once"
+    with pytest.raises(ScheduleError, match="'a'"):
+        with_a.client.execute("a.whoami")
     with_a.nodes["a"].thaw()
     with_a.wait_for_node("a")  # it comes back by itself
-    assert with_a.client.execute("a.whoami") == "a"
+    assert not call.done()
+    gate.touch()
+    assert call.result(10) == "a"
+    assert marks(started) == 1
 
 
-def test_a_silent_network_fails_the_running_call_within_the_lease(pair: Network, tmp_path: Path) -> None:
+def test_who_does_not_want_to_wait_for_a_silent_node_knows_within_the_lease(
+    with_a: Network, tmp_path: Path
+) -> None:
     started = tmp_path / "started"
-    with Tap(pair.address) as tap:
+    with Client(with_a.address, lost_after=0.0) as hasty:
+        call = hasty.submit("a.hold", str(started), str(tmp_path / "gate"))
+        until(lambda: marks(started) == 1)
+        with_a.nodes["a"].freeze()
+        assert seconds_until_lost(lambda: call.result(10)) < LEASE_SECONDS + 1.0
+    with_a.nodes["a"].thaw()
+
+
+def test_what_may_run_twice_does_not_wait_for_a_silent_node(with_a: Network, tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    calls = [with_a.client.submit("hold_repeatable", str(started), str(gate)) for _ in range(6)]
+    until(lambda: marks(started) == 6)
+    with_a.nodes["a"].freeze()
+    until(lambda: marks(started) > 6, within_seconds=LEASE_SECONDS + 2.0, what="a call started once more")
+    gate.touch()
+    assert [call.result(10) for call in calls] == ["b"] * 6
+    with_a.nodes["a"].thaw()
+
+
+def test_a_network_that_stays_silent_fails_the_running_call_in_the_end(pair: Network, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    with Tap(pair.address) as tap, Client(pair.address, lost_after=1.0) as client:
         pair.spawn_node("holder", name="a", address=tap.address)
-        call = pair.client.submit("a.hold", str(started), str(tmp_path / "gate"))
+        until(lambda: any(record.name == "a" for record in client.list_nodes()))
+        call = client.submit("a.hold", str(started), str(tmp_path / "gate"))
         until(lambda: marks(started) == 1)
         tap.hush()
-        assert seconds_until_lost(lambda: call.result(10)) < LEASE_SECONDS + 1.0
+        assert LEASE_SECONDS < seconds_until_lost(lambda: call.result(10)) < LEASE_SECONDS + 2.0
         assert pair.client.execute("whoami") == "b"
     pair.dismiss("a")
 

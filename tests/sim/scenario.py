@@ -22,8 +22,8 @@ from easyremote.trust.identity import Identity
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.frame import Carry, walk
 
-KINDS = ("calm", "lossy", "snaps", "gateway", "silences", "nodes", "clients", "storm")
-HARMLESS = ("calm", "lossy", "snaps", "gateway", "clients")
+KINDS = ("calm", "lossy", "snaps", "gateway", "partitions", "silences", "nodes", "clients", "storm")
+HARMLESS = ("calm", "lossy", "snaps", "gateway", "partitions", "clients")
 """Where nothing that goes wrong excuses a lost call."""
 
 READY_SECONDS = 2.0
@@ -179,6 +179,7 @@ class Scenario:
             "lossy": (),
             "snaps": (self._snap,),
             "gateway": (self._restart_gateway,),
+            "partitions": (self._silence, self._silence, self._restart_gateway),
             "silences": (self._silence, self._silence, self._silence, self._lose_power),
             "nodes": (self._crash_node, self._leave_node, self._replace_node, self._withdraw, self._evict),
             "clients": (self._crash_client,),

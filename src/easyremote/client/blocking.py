@@ -22,7 +22,7 @@ from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
+from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES, LOST_AFTER_SECONDS
 
 IGNORED = frozenset(
     ["client_id", "retry_policy", "enable_monitoring", "enable_caching", "connection_pool_size", "log_level"]
@@ -129,6 +129,7 @@ class Client(Face):
         gateway_address: str | None = None,
         *,
         connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        lost_after: float = LOST_AFTER_SECONDS,
         timeout: float | None = None,
         policy: str = "prequal",
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
@@ -150,6 +151,7 @@ class Client(Face):
             connect_timeout=connect_timeout
             if connection_timeout_ms is None
             else connection_timeout_ms / 1000,
+            lost_after=lost_after,
             timeout=timeout if request_timeout_ms is None else request_timeout_ms / 1000,
             policy=policy,
             max_value_bytes=max_value_bytes,

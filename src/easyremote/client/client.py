@@ -105,6 +105,8 @@ class AsyncClient(Face):
         gateway_address: ``host:port``; default what ``set_default_gateway`` or ``EASYREMOTE_GATEWAY``
             says, else this machine's port 8080.
         connect_timeout: Seconds to wait for the gateway before a call fails with ``LinkError``.
+        lost_after: Seconds that calls in flight wait for a node that fell silent, or for this device's own link,
+            before they fail; functions that are idempotent do not wait, but run elsewhere.
         timeout: Seconds a call may take unless it says otherwise; None for no limit.
         policy: Which node is chosen where several offer a function.
         max_value_bytes: The largest result this client takes.

@@ -57,9 +57,6 @@ from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
 from easyremote.wire.limits import BUNDLE_MESSAGES
 
-DETACHED_SECONDS = 30.0
-"""How long calls in flight wait for the link to come back."""
-
 
 class Waiter(Protocol):
     """Who waits for a call; told on the engine's loop."""
@@ -79,6 +76,7 @@ class Engine:
         gateway: str,
         *,
         connect_timeout: float,
+        lost_after: float,
         max_value_bytes: int,
         home: Path | None = None,
         invite: str | None = None,
@@ -88,6 +86,7 @@ class Engine:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
         self._connect_timeout = connect_timeout
+        self._lost_after = lost_after
         self._home = home
         self._waiters: dict[int, Waiter] = {}
         self._inbox: deque[tuple[Event, Waiter | None]] = deque()
@@ -117,6 +116,7 @@ class Engine:
             max_value_bytes=max_value_bytes,
             clock=time.time,
             direct=direct,
+            lost_after=lost_after,
         )
         self._driver = Driver(self._device, self._connect, self._performers(), reach)
         self._driver.start()
@@ -324,7 +324,7 @@ class Engine:
     def _lost(self, detached: Detached) -> None:
         emit("link lost", detail=detached.reason)
         if not self._closed:
-            self._detached = self.loop.call_later(DETACHED_SECONDS, self._give_up_waiting)
+            self._detached = self.loop.call_later(self._lost_after, self._give_up_waiting)
 
     def _settle(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:
         waiter = self._waiters.pop(number, None)
@@ -358,7 +358,7 @@ class Engine:
         """Calls in flight have waited long enough for the link to come back; later ones have time of their own."""
         error = LinkError(
             f"the link to the gateway at {self.gateway} was lost, and did not come back within "
-            f"{DETACHED_SECONDS:g} s; the call may or may not have run"
+            f"{self._lost_after:g} s; the call may or may not have run"
         )
         direct = self._device.caller.direct
         for number in [one for one in self._waiters if one not in self._connecting and not direct(one)]:

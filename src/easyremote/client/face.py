@@ -19,7 +19,7 @@ from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
 from easyremote.links.loop import background_loop, forks, run_in_background
 from easyremote.trust.grant import read_grant
-from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES
+from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES, LOST_AFTER_SECONDS
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 DIRECT_VARIABLE = "EASYREMOTE_DIRECT"
@@ -84,6 +84,7 @@ def new_connection(
     gateway: str,
     *,
     connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+    lost_after: float = LOST_AFTER_SECONDS,
     max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
     invite: str | None = None,
     grants: Iterable[str] = (),
@@ -102,6 +103,7 @@ def new_connection(
         return Engine(
             gateway,
             connect_timeout=connect_timeout,
+            lost_after=lost_after,
             max_value_bytes=max_value_bytes,
             home=home,
             invite=invite,
@@ -120,6 +122,7 @@ class Face:
         gateway_address: str | None = None,
         *,
         connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        lost_after: float = LOST_AFTER_SECONDS,
         timeout: float | None = None,
         policy: str = "prequal",
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
@@ -132,10 +135,13 @@ class Face:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
         if not connect_timeout > 0:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
+        if not lost_after >= 0:
+            raise UsageError(f"lost_after is a number of seconds, 0 or more, not {lost_after!r}")
         self._options = Options().changed({"timeout": timeout, "policy": policy}).trusting(pickle_with)
         self._connection = new_connection(
             gateway,
             connect_timeout=connect_timeout,
+            lost_after=lost_after,
             max_value_bytes=max_value_bytes,
             invite=invite,
             grants=grants,

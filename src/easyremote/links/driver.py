@@ -154,11 +154,19 @@ class Driver:
                 line.writing = True
                 Eager(self._write(line), line.written)
 
-    async def flush(self, timeout_seconds: float) -> bool:
-        """Wait until everything was sent and acknowledged; False if that took too long."""
+    async def flush(self, timeout_seconds: float, *, absent: bool = False) -> bool:
+        """Wait until everything was sent and acknowledged; False if that took too long.
+
+        Args:
+            timeout_seconds: How long.
+            absent: Whether to wait for peers that are away as well, unless their connection broke off.
+        """
         deadline = self._loop.time() + timeout_seconds
         while self._loop.time() < deadline:
-            waiting = any(not one.quiet and one.absent_since == NEVER for one in self._machine.sessions)
+            waiting = any(
+                not one.quiet and (one.gone_since if absent else one.absent_since) == NEVER
+                for one in self._machine.sessions
+            )
             if not waiting and not self._machine.attachment.outgoing:
                 return True
             await asyncio.sleep(0.01)

@@ -150,6 +150,7 @@ def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
             return NodeLostError(
                 f"{call.function!r} had been taken by node {node!r} in a session that broke; its answer is lost. "
                 "It was not run again",
+                ran=ACCEPTED,
                 **where,
             )
         case "not_allowed":
@@ -161,18 +162,28 @@ def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
     )
 
 
-def lost_error(call: Call, *, accepted: bool) -> NodeLostError:
-    """The error for a call whose node is gone."""
-    state = (
-        "had accepted the call; it may have run in part"
-        if accepted
-        else "had not confirmed the call; it may or may not have started"
-    )
-    return NodeLostError(
-        f"node {call.node_name!r} is gone and {state}. {call.function!r} was not run again elsewhere: "
-        "register it with idempotent=True if that is safe, or call it again yourself",
-        **_where(call),
-    )
+ACCEPTED, UNCONFIRMED, NOT_SENT = "accepted", "unconfirmed", "not sent"
+"""What is known of a call whose node is gone."""
+_KNOWN = {
+    ACCEPTED: "had accepted the call; it may have run in part",
+    UNCONFIRMED: "had not confirmed the call; it may or may not have started",
+}
+
+
+def lost_error(call: Call, *, ran: str) -> NodeLostError:
+    """The error for a call whose node is gone; ``ran`` says what is known of the call."""
+    why = f" ({call.view.why_missing})" if call.view is not None and call.view.why_missing else ""
+    gone = f"node {call.node_name!r} is gone{why}"
+    if ran == NOT_SENT:
+        message = (
+            f"{gone} before {call.function!r} reached it; it has not run. Call it again, or another node"
+        )
+    else:
+        message = (
+            f"{gone} and {_KNOWN[ran]}. {call.function!r} was not run again elsewhere: "
+            "register it with idempotent=True if that is safe, or call it again yourself"
+        )
+    return NodeLostError(message, ran=ran, **_where(call))
 
 
 def timeout_error(call: Call) -> CallTimeoutError:
@@ -187,6 +198,17 @@ def timeout_error(call: Call) -> CallTimeoutError:
     return CallTimeoutError(
         f"{call.function!r} on {call.node_name!r} did not answer within {seconds:g} s; it was told to stop",
         **_where(call),
+    )
+
+
+def away_error(call: Call, view: NodeView) -> UnknownFunctionError | UnknownNodeError:
+    """The error for a call that only a node could take that is away, and not expected back in a moment."""
+    name, why = view.card.name, view.why_missing
+    advice = "call it again when it is back" if call.attempts else "it has not run; call it again when it is back"
+    if call.node is not None:
+        return UnknownNodeError(f"node {name!r} is not connected: it {why}. As to {call.function!r}, {advice}")
+    return UnknownFunctionError(
+        f"no node that is connected offers {call.function!r}: {name!r}, which does, {why}. As to the call, {advice}"
     )
 
 

@@ -14,14 +14,17 @@ from msgspec import Raw, structs
 from easyremote.errors import (
     EasyRemoteError,
     HandshakeError,
-    NodeLostError,
     RemoteProtocolError,
     ValueTooLargeError,
 )
 from easyremote.protocol.call import (
+    ACCEPTED,
     ATTEMPTS_MAX,
+    NOT_SENT,
+    UNCONFIRMED,
     Awaited,
     Call,
+    away_error,
     fault_error,
     lost_error,
     refusal_error,
@@ -172,10 +175,14 @@ class Caller:
         hope = not directory.synced
         if not hope:
             view = directory.named(call.node) if call.node is not None else None
-            hope = view is not None if call.node is not None else directory.missing_offers(call.function)
+            expected = view is not None and view.expected
+            hope = expected if call.node is not None else directory.missing_offers(call.function)
         if hope:
             self._waiting[call.number] = call
             return []
+        away = directory.away(call.function, call.node)
+        if away is not None:
+            return self._fault(call, away_error(call, away))
         if call.node is not None:
             return self._fault(call, unknown_node_error(call.node, {view.card.name for view in directory}))
         present = sum(1 for _ in directory)
@@ -377,15 +384,53 @@ class Caller:
 
     # ---- nodes that go
 
+    def node_missing(self, view: NodeView, now: float) -> list[Effect]:
+        """A node is not back as soon as expected: what surely did not run there, or may run twice, goes elsewhere.
+
+        The others stay with it until it is back or lost.
+        """
+        effects: list[Effect] = []
+        for call in self._calls_of(view):
+            if call.channel is None or not self._may_move(call):
+                continue
+            if not call.unsure and call.channel.take_back(call.number):
+                effects += self._move(call, view, now)
+            elif _repeatable(call, view):
+                call.channel.say(Cancel(call.number))  # should it come back, it need not go on
+                effects += self._move(call, view, now)
+        return effects + self.retry_waiting(now)
+
     def node_lost(self, view: NodeView, now: float) -> list[Effect]:
         """A node is gone for good: move what surely did not run there, fail the rest."""
         effects: list[Effect] = []
-        for call in [one for one in self._calls.values() if one.view is view]:
-            effects += self._lost(call, now)
-        for channel in self._sessions:
-            if channel.peer == view.card.endpoint:
-                self._close(channel)
+        channels = [channel for channel in self._sessions if channel.peer == view.card.endpoint]
+        unsent = {call for channel in channels for call in asked_in(channel.unsent())}
+        unsure = {call for channel in channels for call in asked_in(channel.unacknowledged())}
+        for call in self._calls_of(view):
+            never = call.number in unsent and not call.unsure
+            if (never or _repeatable(call, view)) and self._may_move(call):
+                effects += self._move(call, view, now)
+            else:
+                effects += self._fault(
+                    call,
+                    lost_error(
+                        call, ran=NOT_SENT if never else UNCONFIRMED if call.number in unsure else ACCEPTED
+                    ),
+                )
+        for channel in channels:
+            self._close(channel)
         return effects + self.retry_waiting(now)
+
+    def _calls_of(self, view: NodeView) -> list[Call]:
+        return [call for call in self._calls.values() if call.view is view]
+
+    def _may_move(self, call: Call) -> bool:
+        elsewhere = self._directory.offering(call.function)
+        return call.node is None and call.attempts <= ATTEMPTS_MAX and bool(elsewhere)
+
+    def _move(self, call: Call, view: NodeView, now: float) -> list[Effect]:
+        self._leave(call, exclude=True)
+        return [Notice("moved", call.number, view.card.name), *self._place(call, now)]
 
     def session_reset(self, channel: Channel, now: float) -> list[Effect]:
         """The node does not know our session: ask again, under the same numbers, in a fresh one.
@@ -394,8 +439,8 @@ class Caller:
         """
         self._close(channel)
         effects: list[Effect] = []
-        sent = {m.call for m in channel.unacknowledged() if isinstance(m, Invoke)}
-        unsure = sent | {m.call for m in channel.unsent() if isinstance(m, Invoke)}
+        sent = asked_in(channel.unacknowledged())
+        unsure = sent | asked_in(channel.unsent())
         for call in [one for one in self._calls.values() if one.channel is channel]:
             view = call.view
             call.unsure = call.unsure or call.number in sent
@@ -403,39 +448,14 @@ class Caller:
                 self._leave(call)
                 effects += self._ask(call, view, now)
             else:
-                effects += self._fault(call, lost_error(call, accepted=call.number not in unsure))
+                ran = UNCONFIRMED if call.number in unsure else ACCEPTED
+                effects += self._fault(call, lost_error(call, ran=ran))
         return effects
 
     def _close(self, channel: Channel) -> None:
         self._sessions.close(channel)
         for key in [one for one in self._bodies if one[0] == channel.session.id]:
             del self._bodies[key]
-
-    def _lost(self, call: Call, now: float) -> list[Effect]:
-        channel, view = call.channel, call.view
-        if channel is None or view is None:
-            return []
-        never = not call.unsure and any(
-            isinstance(m, Invoke) and m.call == call.number for m in channel.unsent()
-        )
-        unsure = any(isinstance(m, Invoke) and m.call == call.number for m in channel.unacknowledged())
-        card = view.functions.get(call.function)
-        idempotent = card is not None and card.idempotent and not call.started
-        elsewhere = call.node is None and bool(self._directory.offering(call.function))
-        if (never or idempotent) and elsewhere and call.attempts <= ATTEMPTS_MAX:
-            self._leave(call, exclude=True)
-            return [Notice("moved", call.number, view.card.name), *self._place(call, now)]
-        if never:
-            return self._fault(
-                call,
-                NodeLostError(
-                    f"node {view.card.name!r} is gone before {call.function!r} reached it; it has not run",
-                    function=call.function,
-                    node=view.card.name,
-                    call_id=call.id,
-                ),
-            )
-        return self._fault(call, lost_error(call, accepted=not unsure))
 
     # ---- settling
 
@@ -518,3 +538,14 @@ class Caller:
         if len(self._timers) > 2 * len(self._calls) + 1024:  # mostly settled calls: leave those out
             self._timers = [timer for timer in self._timers if timer[1] in self._calls]
             heapq.heapify(self._timers)
+
+
+def asked_in(messages: list[Message]) -> set[int]:
+    """The calls that these messages ask for."""
+    return {message.call for message in messages if isinstance(message, Invoke)}
+
+
+def _repeatable(call: Call, view: NodeView) -> bool:
+    """Whether it does no harm if the call runs there and elsewhere."""
+    card = view.functions.get(call.function)
+    return card is not None and card.idempotent and not call.started

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 from collections import deque
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from easyremote.wire.bundle import (
     LOOSE,
     ORDERED,
     Bundle,
+    Invoke,
     Message,
     Part,
     Sealed,
@@ -120,6 +122,8 @@ class Channel:
         self.peer_load = 0
         self.bundled = 0
         self.absent_since = NEVER
+        self.gone_since = NEVER
+        """Since when the gateway says that its connection broke off."""
         self.established = self.follows = handshake is None
         # whoever was called goes the way its caller goes
         self.wake_at = NEVER
@@ -136,7 +140,7 @@ class Channel:
         self._resend: deque[Retained] = deque()
         self._sent = 0
         self._acked = 0
-        self._recover_until = 0
+        self._recover_until = self._resent_until = self._recovering = 0
         self._resend_seconds = RESEND_SECONDS
         self._resend_at = NEVER
         # coming in
@@ -159,6 +163,18 @@ class Channel:
         self._outbox.append(message)
         self._sizes.append(size)
         self._outbox_bytes += size
+
+    def take_back(self, call: int) -> bool:
+        """Do not ask for this call, if the question has not left this device; whether it had not."""
+        for place, message in enumerate(self._outbox):
+            if isinstance(message, Invoke) and message.call == call:
+                del self._outbox[place]
+                self._outbox_bytes -= self._sizes.pop(place)
+                if message.body:
+                    self.drop_body(message.body)
+                self._reckon()
+                return True
+        return False
 
     def number_body(self) -> int:
         """The number for the next large body; the message that names it goes before it."""
@@ -383,7 +399,15 @@ class Channel:
         self._resend_seconds = RESEND_SECONDS
         self._resend_at = now + RESEND_SECONDS if retained else NEVER
         if retained and ack < self._recover_until:
-            self._resend.append(retained[0])
+            self._recover()
+
+    def _recover(self) -> None:
+        """Resend what was lost, twice as many frames with every acknowledgement that comes (RFC 5681, slow start)."""
+        self._recovering *= 2
+        oldest = self._retained[0].counter
+        begin = max(oldest, self._resent_until)
+        self._resent_until = max(begin, min(begin + self._recovering, self._recover_until))
+        self._resend.extend(islice(self._retained, begin - oldest, self._resent_until - oldest))
 
     # ---- breakage
 
@@ -398,8 +422,9 @@ class Channel:
             self._ack_due, self._ack_at = True, NEVER
         if now >= self._resend_at and self._retained:
             if not self._resend:
-                self._resend.append(self._retained[0])
-                self._recover_until = self._sent
+                oldest = self._retained[0]
+                self._resend.append(oldest)
+                self._recover_until, self._resent_until, self._recovering = self._sent, oldest.counter + 1, 1
             silent = now - self.heard_at >= self._resend_seconds
             self._resend_seconds = min(self._resend_seconds * 2, RESEND_SECONDS_MAX)
             self._resend_at = now + self._resend_seconds
@@ -408,7 +433,7 @@ class Channel:
 
     def resend_all(self, now: float) -> None:
         """The link or the peer is back: send again all that is not acknowledged."""
-        self.absent_since = NEVER
+        self.absent_since = self.gone_since = NEVER
         self._resend = deque(self._retained)
         self._resend_seconds = RESEND_SECONDS
         self._resend_at = now + RESEND_SECONDS if self._retained else NEVER
@@ -426,9 +451,15 @@ class Channel:
         self.route.discard(self)
         self.route = Route(RELAY, {})
 
-    def undelivered(self, now: float) -> None:
-        """The gateway says that the peer is not there; what was sent may have reached it all the same."""
+    def undelivered(self, now: float, *, gone: bool = False) -> None:
+        """The gateway says that the peer is not there; what was sent may have reached it all the same.
+
+        Args:
+            now: The time.
+            gone: Whether its connection broke off, instead of falling silent.
+        """
         self.absent_since = min(self.absent_since, now)
+        self.gone_since = min(self.gone_since, now) if gone else NEVER
 
     def unsent(self) -> list[Message]:
         """Messages that never left this device."""

@@ -68,7 +68,7 @@ from easyremote.wire.bundle import (
     read_sealed,
 )
 from easyremote.wire.frame import Carry, Control, Pieces, carry
-from easyremote.wire.limits import MAX_PACKET_BYTES
+from easyremote.wire.limits import LOST_AFTER_SECONDS, MAX_PACKET_BYTES
 from easyremote.wire.messages import (
     Advertise,
     Change,
@@ -108,12 +108,13 @@ class Device:
         capacity: int = CALLS_MAX,
         clock: Callable[[], float],
         direct: bool = True,
+        lost_after: float = LOST_AFTER_SECONDS,
     ) -> None:
         self.endpoint = endpoint
         self.standing = Standing(identity.device, clock)
         self.attachment = Attachment(identity, endpoint, self.standing, name=name, role=role)
         self.sessions = Sessions(identity, endpoint, entropy, prekeys)
-        self.directory = Directory(self.standing, dials=direct)
+        self.directory = Directory(self.standing, dials=direct, lost_after=lost_after)
         self._served_as = name.rstrip("*")
         self.caller = Caller(self.sessions, self.directory, dice, max_value_bytes=max_value_bytes)
         self.worker: Worker | None = None
@@ -254,8 +255,8 @@ class Device:
                 if back is not None:
                     self._peer_back(back, now)
                 return [*self.caller.retry_waiting(now), *self._expire(now)]
-            case Undeliverable(peer=peer, head=head):
-                self._undelivered(peer, head, now)
+            case Undeliverable(peer=peer, head=head, reason=reason):
+                self._undelivered(peer, head, now, gone=reason == "closed")
             case Revoked(revocations=revocations):
                 return self._revoked(revocations, now)
             case Operated(number=number, reply=reply, error=error):
@@ -334,14 +335,14 @@ class Device:
             if channel.peer == endpoint and channel.absent_since < NEVER:
                 channel.resend_all(now)
 
-    def _undelivered(self, peer: bytes, head: bytes, now: float) -> None:
+    def _undelivered(self, peer: bytes, head: bytes, now: float, *, gone: bool) -> None:
         found = read_head(head)
         if found is None:
             return
         session, _, space = found
         channel = self.sessions.find(peer, session)
         if channel is not None and space == 0 and channel.route.link == RELAY:
-            channel.undelivered(now)
+            channel.undelivered(now, gone=gone)
 
     def _carried(
         self, peer: bytes, body: bytes | memoryview, link: int, now: float, effects: list[Effect]
@@ -442,7 +443,14 @@ class Device:
     def _expire(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if self.attachment.attached and now >= self.directory.wake_at:
-            for view in self.directory.expire(now, lambda endpoint: self._speaks(endpoint, now)):
+
+            def speaks(endpoint: bytes) -> bool:
+                return self._speaks(endpoint, now)
+
+            for view in self.directory.suspects(now, speaks):
+                effects.append(Notice("node missing", detail=view.card.name))
+                effects += self.caller.node_missing(view, now)
+            for view in self.directory.expire(now, speaks):
                 effects.append(Notice("node lost", detail=view.card.name))
                 effects += self.caller.node_lost(view, now)
         return effects

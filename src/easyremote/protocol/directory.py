@@ -20,10 +20,11 @@ from easyremote.schedule.candidates import Candidate
 from easyremote.trust.identity import verify
 from easyremote.trust.membership import Membership
 from easyremote.wire.cards import FunctionCard, NodeCard, decode_card
+from easyremote.wire.limits import LOST_AFTER_SECONDS
 from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
 
 CLOSED_GRACE_SECONDS = 1.0
-"""How long calls wait for a node whose connection dropped."""
+"""How long calls wait for a node whose connection dropped: its process has most likely ended."""
 REDIAL_SECONDS_MAX = 300.0
 CARD_LABEL = b"easyremote/v1 card"
 
@@ -46,11 +47,17 @@ class NodeView:
         "load",
         "membership",
         "missing_until",
+        "suspect_at",
+        "why_missing",
     )
 
     def __init__(self, card: NodeCard, load: LoadReport, membership: Membership) -> None:
         self.candidate = Candidate(endpoint=card.endpoint, name=card.name)
         self.missing_until = NEVER
+        """When calls that it has are lost, unless it is back by then."""
+        self.suspect_at = NEVER
+        """From when on nothing new waits for it, and what may run elsewhere does."""
+        self.why_missing = ""
         self.addresses: list[str] = []
         self.dial_at = NEVER
         """From when on a call may have the node dialled directly."""
@@ -82,6 +89,11 @@ class NodeView:
         """Whether the gateway says that the node is connected."""
         return self.missing_until == NEVER
 
+    @property
+    def expected(self) -> bool:
+        """Whether it is away, and most likely back in a moment."""
+        return not self.present and self.suspect_at < NEVER
+
 
 class Directory:
     """The live copy.
@@ -89,11 +101,15 @@ class Directory:
     Args:
         standing: What this device believes.
         dials: Whether nodes are to be reached directly where they can be.
+        lost_after: After how many seconds of silence a node is given up, with the calls that it has.
     """
 
-    def __init__(self, standing: Standing, *, dials: bool = True) -> None:
+    def __init__(
+        self, standing: Standing, *, dials: bool = True, lost_after: float = LOST_AFTER_SECONDS
+    ) -> None:
         self._standing = standing
         self._dials = dials
+        self._lost_after = lost_after
         self.nodes: dict[bytes, NodeView] = {}
         self.synced = False
         self.rejected = 0
@@ -121,8 +137,15 @@ class Directory:
         return found
 
     def missing_offers(self, function: str) -> bool:
-        """Whether a node that may come back offers this function."""
-        return any(not view.present and function in view.functions for view in list(self.nodes.values()))
+        """Whether a node that is most likely back in a moment offers this function."""
+        return any(view.expected and function in view.functions for view in list(self.nodes.values()))
+
+    def away(self, function: str, name: str | None) -> NodeView | None:
+        """A node that offers this function, or has this name, and is known but not present."""
+        for view in self.nodes.values():
+            if not view.present and (function in view.functions if name is None else view.card.name == name):
+                return view
+        return None
 
     def function_names(self) -> set[str]:
         """Every function some present node lists."""
@@ -138,9 +161,10 @@ class Directory:
         named = {presence.endpoint for presence in snapshot.nodes}
         for endpoint, view in self.nodes.items():
             if endpoint not in named and view.present:
-                self._miss(view, now + grace_seconds)
+                patience = max(grace_seconds, self._lost_after)
+                self._miss(view, now + grace_seconds, now + patience, "did not come back to the gateway")
         for presence in snapshot.nodes:
-            self._take_presence(presence)
+            self._take_presence(presence, now)
         self.synced = True
         self._reckon()
         return [presence.endpoint for presence in snapshot.nodes if presence.endpoint in self.nodes]
@@ -149,13 +173,19 @@ class Directory:
         """One thing changed; returns the endpoint that is (again) present, if that is what changed."""
         match change.event:
             case Presence(endpoint=endpoint) as presence:
-                self._take_presence(presence)
+                self._take_presence(presence, now)
                 self._reckon()
                 return endpoint if endpoint in self.nodes else None
             case Departed(endpoint=endpoint, reason=reason):
                 view = self.nodes.get(endpoint)
                 if view is not None and view.present:
-                    self._miss(view, now + (CLOSED_GRACE_SECONDS if reason == "closed" else 0.0))
+                    if reason == "closed":
+                        grace_at = now + CLOSED_GRACE_SECONDS
+                        self._miss(view, grace_at, grace_at, "lost its connection")
+                    elif reason == "silent":
+                        self._miss(view, now, now + self._lost_after, "fell silent")
+                    else:
+                        self._miss(view, now, now, "left")
                     self._reckon()
             case NodeLoad(endpoint=endpoint, load=load):
                 view = self.nodes.get(endpoint)
@@ -164,7 +194,7 @@ class Directory:
                     view.candidate.running, view.candidate.waiting = load.running, load.waiting
         return None
 
-    def _take_presence(self, presence: Presence) -> None:
+    def _take_presence(self, presence: Presence, now: float) -> None:
         view = self.nodes.get(presence.endpoint)
         try:
             verify(presence.endpoint[:32], presence.signature, card_transcript(presence.card))
@@ -184,9 +214,12 @@ class Directory:
             if self._by_name.get(view.card.name) is view:
                 del self._by_name[view.card.name]  # it may have come back under another
             view.update(card, presence.load, membership)
-        view.missing_until = NEVER
+        view.missing_until = view.suspect_at = NEVER
         if not self._dials:
             view.dial_at = NEVER
+        before = self._by_name.get(card.name)
+        if before is not None and before is not view and not before.present:  # its process has ended
+            before.missing_until, before.why_missing = now, "was started anew"
         self._by_name[card.name] = view
         self._by_function.clear()
 
@@ -217,11 +250,24 @@ class Directory:
         self._forget(list(self.nodes.values()))
         self.synced = False
 
-    def _miss(self, view: NodeView, until: float) -> None:
-        view.missing_until = until
+    def _miss(self, view: NodeView, suspect_at: float, until: float, why: str) -> None:
+        view.suspect_at, view.missing_until, view.why_missing = suspect_at, until, why
         self._by_function.clear()
 
     # ---- time
+
+    def suspects(self, now: float, speaks: Callable[[bytes], bool] = lambda _: False) -> list[NodeView]:
+        """Nodes that are no longer expected back in a moment, each told once; their calls may be theirs still."""
+        found = []
+        for view in self.nodes.values():
+            if view.suspect_at <= now < view.missing_until:
+                if speaks(view.card.endpoint):
+                    view.suspect_at = now + CLOSED_GRACE_SECONDS
+                else:
+                    view.suspect_at = NEVER
+                    found.append(view)
+        self._reckon()
+        return found
 
     def expire(self, now: float, speaks: Callable[[bytes], bool] = lambda _: False) -> list[NodeView]:
         """Forget the nodes whose grace is over; they are lost, unless they still speak to us some other way."""
@@ -229,7 +275,7 @@ class Directory:
         for view in self.nodes.values():
             if view.missing_until <= now:
                 if speaks(view.card.endpoint):
-                    view.missing_until = now + CLOSED_GRACE_SECONDS
+                    view.suspect_at = view.missing_until = now + CLOSED_GRACE_SECONDS
                 else:
                     lost.append(view)
         self._forget(lost)
@@ -249,9 +295,10 @@ class Directory:
         """Our own link is down: nobody's grace runs out meanwhile."""
         for view in self.nodes.values():
             if not view.present:
-                view.missing_until = NEVER
+                view.missing_until = view.suspect_at = NEVER
         self._by_function.clear()
         self._reckon()
 
     def _reckon(self) -> None:
-        self.wake_at = min((view.missing_until for view in self.nodes.values()), default=NEVER)
+        views = self.nodes.values()
+        self.wake_at = min((min(view.missing_until, view.suspect_at) for view in views), default=NEVER)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from easyremote.protocol.limits import Limits, Pace
 from easyremote.wire.messages import Hello, LoadReport, Presence
 
 NO_LOAD = LoadReport()
+GONE_MAX = 10_000
+"""Of so many endpoints it is remembered why they are gone."""
 
 
 class Attached:
@@ -17,6 +21,7 @@ class Attached:
         "endpoint",
         "heard_at",
         "hello",
+        "late_at",
         "link",
         "load",
         "name",
@@ -43,6 +48,8 @@ class Attached:
         self.renew_at = float("inf")
         self.opened_at = now
         self.heard_at = now
+        self.late_at = float("-inf")
+        """When a word of it last came that had been overdue."""
         self.asked_at = float("inf")
         """When something was first passed on to it that it has not followed by a word."""
         self.endpoint = b""
@@ -51,9 +58,23 @@ class Attached:
         self.presence: Presence | None = None
         self.load = NO_LOAD
 
-    def heard(self, now: float) -> None:
+    def heard(self, now: float, lease_seconds: float) -> None:
         """It said something."""
+        if self._late(now, lease_seconds):
+            self.late_at = now
         self.heard_at, self.asked_at = now, float("inf")
+
+    def _late(self, now: float, lease_seconds: float) -> bool:
+        """Whether a word of it is overdue: it answers at once, and speaks three times a lease while it has calls."""
+        busy = self.load.running or self.load.waiting
+        unanswered, silent = now - self.asked_at, now - self.heard_at
+        return unanswered >= lease_seconds / 10 or (busy > 0 and silent >= lease_seconds / 2)
+
+    def fell_silent(self, now: float, lease_seconds: float) -> bool:
+        """Whether a link of it that breaks now does so because its network did: a word of it is overdue, or came late."""
+        if self._late(now, lease_seconds) or now - self.late_at < lease_seconds:
+            return True
+        return self.asked_at <= now and now - self.heard_at >= lease_seconds / 2
 
     def gone(self, now: float, lease_seconds: float) -> bool:
         """Whether its silence means that it is gone: after a lease where calls are at stake, else after two."""
@@ -78,6 +99,8 @@ class PresenceTable:
         self.by_name: dict[str, Attached] = {}
         self.watchers: dict[int, Attached] = {}
         self.by_address: dict[str, set[int]] = {}
+        self.gone: OrderedDict[bytes, str] = OrderedDict()
+        """Of endpoints that were here, why they are not any more."""
         self._links_of: dict[bytes, int] = {}
 
     def open(self, attached: Attached) -> None:
@@ -92,10 +115,18 @@ class PresenceTable:
     def add(self, attached: Attached) -> None:
         """A device has proved who it is."""
         self.by_endpoint[attached.endpoint] = attached
+        self.gone.pop(attached.endpoint, None)
         device = attached.endpoint[:32]
         self._links_of[device] = self._links_of.get(device, 0) + 1
         if attached.name:
             self.by_name[attached.name] = attached
+
+    def note_gone(self, endpoint: bytes, reason: str) -> None:
+        """A device is gone; whoever sends it something is told why."""
+        self.gone[endpoint] = reason
+        self.gone.move_to_end(endpoint)
+        if len(self.gone) > GONE_MAX:
+            self.gone.popitem(last=False)
 
     def remove(self, link: int) -> Attached | None:
         """A link is gone; the device that was at its end, if it was welcomed."""

@@ -91,15 +91,19 @@ class Router:
         self.routed = 0
         self.undeliverable = 0
         self._returned = 0
+        self._now = 0.0
+        self._slept_at = float("-inf")
+        """When this gateway last found that it had been asleep itself."""
         self._traffic = Traffic()
 
     def handle(self, event: RouterEvent, now: float) -> list[RouterEffect]:
         """Take one event; return what must be done about it."""
         effects: list[RouterEffect] = []
+        self._now = now
         if isinstance(event, GatewayPacketReceived):
             attached = self.table.by_link.get(event.link)
             if attached is not None:
-                attached.heard(now)
+                attached.heard(now, self.lease_seconds)
                 share, pace = self._traffic.share(event.link, attached.role, now), attached.pace
                 small_since = pace.small_since
                 pause = pace.count(event.frames, event.size, share, now)
@@ -187,7 +191,8 @@ class Router:
             if self._returned > RETURNED_MAX:
                 return  # who floods nobody hears of a few of these; devices resend what matters
             head = bytes(frame.body[:HEAD_BYTES])
-            self._say(origin.link, Undeliverable(peer=frame.peer, head=head, reason="not connected"), effects)
+            reason = self.table.gone.get(frame.peer, "not connected")
+            self._say(origin.link, Undeliverable(peer=frame.peer, head=head, reason=reason), effects)
             return
         self.routed += 1
         if target.asked_at > now:
@@ -351,6 +356,10 @@ class Router:
         attached = self.table.remove(link)
         if attached is None:
             return
+        now, lease = self._now, self.lease_seconds
+        if reason == "closed" and (attached.fell_silent(now, lease) or now - self._slept_at < lease):
+            reason = "silent"
+        self.table.note_gone(attached.endpoint, reason)
         effects.append(Report(attached.name, attached.endpoint[:32], attached.role, "left", reason))
         self._tell_departed(attached, reason, effects)
 
@@ -368,6 +377,12 @@ class Router:
         effects.append(Close(origin.link, message))
 
     def _check_leases(self, now: float, effects: list[RouterEffect]) -> None:
+        if (
+            now - self.wake_at > self.lease_seconds / 2
+        ):  # we were asleep, and have not heard who spoke meanwhile
+            self._slept_at = now
+            for attached in self.table.by_link.values():
+                attached.heard_at = now
         for attached in list(self.table.by_link.values()):
             if attached.gone(now, self.lease_seconds):
                 self._gone(attached.link, "silent", effects)

@@ -19,13 +19,12 @@ from easyremote.trust.identity import Identity
 from easyremote.trust.session import Session
 from easyremote.wire.bundle import RESET, Present, Sealed, write_sealed
 from easyremote.wire.frame import Pieces
+from easyremote.wire.limits import AWAY_SECONDS
 
 SESSION_SECONDS = 3600.0
 """After this a caller agrees on fresh keys."""
 IDLE_SECONDS = 1800.0
 """A session in which nothing happened for this long is forgotten."""
-UNHEARD_SECONDS = 300.0
-"""A peer that has not acknowledged what it was sent, and has said nothing for this long, is gone."""
 SESSIONS_MAX = 10_000
 RESETS_MAX = 8
 """Resets in one packet: who sends frames of sessions that nobody knows is not answered one by one."""
@@ -174,7 +173,7 @@ class Sessions:
     def forget_idle(self, now: float, busy: set[int]) -> None:
         """Drop sessions in which nothing happened for long, or nobody listens, and no call is open."""
         for channel in list(self._channels.values()):
-            limit = IDLE_SECONDS if channel.quiet else UNHEARD_SECONDS
+            limit = IDLE_SECONDS if channel.quiet else AWAY_SECONDS
             if now - channel.heard_at > limit and channel.session.id not in busy:
                 self.close(channel)
 

@@ -43,7 +43,7 @@ from easyremote.wire.bundle import (
     Result,
     Window,
 )
-from easyremote.wire.limits import INLINE_BYTES
+from easyremote.wire.limits import AWAY_SECONDS, INLINE_BYTES
 
 CALLS_MAX = 4096
 """Calls a node has taken and not yet answered, in all; more are refused."""
@@ -53,8 +53,9 @@ INCOMING_BYTES_MAX = 4 << 30
 """Large arguments being received, in all."""
 RETRY_AFTER_SECONDS = 0.05
 PROBE_SECONDS = 10.0
-ABSENT_SECONDS = 30.0
-SILENT_SECONDS = 60.0
+GONE_SECONDS = 30.0
+"""How long the calls of a caller go on whose connection broke off, which is not back, and whose process has therefore most
+likely ended. One that only fell silent may sleep: then it is ``AWAY_SECONDS``."""
 
 
 class _Job(Struct, eq=False):
@@ -456,7 +457,7 @@ class Worker:
         channels = {id(job.channel): job.channel for job in self._jobs.values()}
         for channel in channels.values():
             silent = now - channel.heard_at
-            if now - channel.absent_since > ABSENT_SECONDS or silent > SILENT_SECONDS:
+            if silent > AWAY_SECONDS or now - channel.gone_since > GONE_SECONDS:
                 self._sessions.reset(channel.peer, channel.session.id)
                 effects += self.caller_lost(channel)
             elif silent > PROBE_SECONDS and channel.quiet:

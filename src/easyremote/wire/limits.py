@@ -39,6 +39,11 @@ LINK_QUEUE_BYTES = 64 << 20
 LEASE_SECONDS = 10.0
 """A device or gateway silent for so long is taken for gone."""
 
+LOST_AFTER_SECONDS = 60.0
+"""How long a call in flight waits for a silent node, or for this device's own link, unless the program says otherwise."""
+AWAY_SECONDS = 600.0
+"""How long a caller may be away: its calls go on meanwhile, and their answers wait for it."""
+
 NODE_MAX_VALUE_BYTES = 1 << 30
 """The largest argument a node takes, unless its owner says otherwise."""
 CLIENT_MAX_VALUE_BYTES = 4 << 30

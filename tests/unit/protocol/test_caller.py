@@ -425,6 +425,75 @@ def test_a_call_that_may_have_run_is_not_run_elsewhere(acknowledged: bool, text:
     found = error(asker.loses(first, 0.2))
     assert isinstance(found, NodeLostError)
     assert text in str(found)
+    assert found.ran == ("accepted" if acknowledged else "unconfirmed")
+
+
+def silent(asker: Asker, node: FakeNode, now: float) -> list[object]:
+    """The gateway says that the node has fallen silent."""
+    asker.directory.take_change(Change(Departed(endpoint=node.endpoint, reason="silent")), now)
+    return [e for view in asker.directory.suspects(now) for e in asker.caller.node_missing(view, now)]
+
+
+def test_a_call_stays_with_a_silent_node_until_it_is_back() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    assert settled(silent(asker, first, 0.2)) == []
+    assert other.hears(asker, 0.2) == []
+    asker.directory.take_change(Change(first.presence()), 30.0)
+    effects = asker.caller.take(asker.channel(first), Result(1, Raw(b"\x01")), 31.0)
+    assert settled(effects) == [Answered(1, Raw(b"\x01"))]
+
+
+def test_a_call_to_a_silent_node_is_lost_after_a_minute_and_says_what_is_known() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    silent(asker, first, 0.2)
+    (view,) = asker.directory.expire(60.2)
+    found = error(asker.caller.node_lost(view, 60.2))
+    assert isinstance(found, NodeLostError)
+    assert found.ran == "unconfirmed"
+    assert "fell silent" in str(found)
+
+
+def test_a_question_that_has_not_left_is_taken_back_from_a_silent_node() -> None:
+    nodes = [FakeNode("one", RESIZE), FakeNode("two", RESIZE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(), 0.0)
+    peer = next(iter(asker.sessions)).peer
+    first = next(node for node in nodes if node.endpoint == peer)
+    other = next(node for node in nodes if node is not first)
+    assert settled(silent(asker, first, 0.1)) == []
+    assert [message.call for message in other.hears(asker, 0.1)] == [1]
+    asker.directory.take_change(Change(first.presence()), 5.0)
+    assert first.hears(asker, 5.0) == [], "should it come back, it does not run there as well"
+
+
+def test_what_does_no_harm_twice_leaves_a_silent_node_and_is_cancelled_there() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(function="safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    assert settled(silent(asker, first, 0.2)) == []
+    assert [message.call for message in other.hears(asker, 0.2)] == [1]
+    assert first.hears(asker, 30.0) == [Cancel(1)]
+
+
+def test_nothing_new_waits_for_a_silent_node() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    silent(asker, node, 0.1)
+    found = error(asker.caller.request(ask(), 0.2))
+    assert isinstance(found, UnknownFunctionError)
+    assert "'lab', which does, fell silent" in str(found)
+    found = error(asker.caller.request(ask(2, node="lab"), 0.2))
+    assert isinstance(found, UnknownNodeError)
+    assert "it fell silent" in str(found)
 
 
 def test_a_call_that_does_no_harm_twice_is_run_elsewhere() -> None:

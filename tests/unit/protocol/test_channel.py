@@ -74,6 +74,26 @@ def test_what_is_not_acknowledged_is_sent_again_ever_more_rarely() -> None:
     assert times == [RESEND_SECONDS, 3.0, 7.0, 15.0]
 
 
+def test_a_thousand_frames_that_were_lost_are_back_within_a_few_seconds() -> None:
+    one, other = channels()
+    for number in range(1000):
+        say(one, number)
+        pull(one, 0.0)  # and all of it is lost
+    arrived, now, sent = [], 0.0, 0
+    while len(arrived) < 1000:
+        now = min(one.wake_at, other.wake_at)
+        assert now < 5.0, f"only {len(arrived)} are back"
+        one.wake(now)
+        other.wake(now)
+        while one.ready(now) or other.ready(now):
+            frames = pull(one, now)
+            sent += len(frames)
+            arrived += said(give(other, frames, now))
+            give(one, pull(other, now), now)
+    assert arrived == [Cancel(number) for number in range(1000)]
+    assert sent < 1200, "hardly any was sent more often than it had to be"
+
+
 def test_a_frame_sent_again_does_not_stand_for_an_acknowledgement() -> None:
     one, other = channels()
     say(one, 1)

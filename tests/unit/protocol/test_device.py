@@ -260,7 +260,7 @@ def test_a_peer_that_never_acknowledges_is_forgotten() -> None:
         victim.device.handle(PacketReceived([]), now)  # the gateway is there; the peer is not
         victim.device.handle(Woken(), now)
         victim.device.pull(now)
-    assert 300 < now < 400
+    assert 600 < now < 700
 
 
 def test_a_directory_in_parts_is_believed_once_it_is_whole() -> None:

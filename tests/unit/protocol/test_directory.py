@@ -8,6 +8,7 @@ from unit.protocol.talk import FakeNode, standing
 from easyremote.protocol.directory import CLOSED_GRACE_SECONDS, Directory
 from easyremote.protocol.machine import NEVER
 from easyremote.wire.cards import FunctionCard
+from easyremote.wire.limits import LOST_AFTER_SECONDS
 from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
 
 RESIZE = FunctionCard(name="resize")
@@ -54,8 +55,35 @@ def test_a_link_that_dropped_may_come_back_within_its_grace() -> None:
     assert len(directory.offering("resize")) == 1
 
 
-def test_a_node_that_left_or_fell_silent_is_gone_at_once() -> None:
-    for reason in ("left", "silent", "replaced"):
+def test_a_node_that_fell_silent_may_come_back_for_a_minute_but_nothing_new_waits_for_it() -> None:
+    node = FakeNode("one", RESIZE)
+    directory = directory_of(node)
+    departs(directory, node, "silent", 5.0)
+    assert directory.offering("resize") == []
+    assert [view.card.name for view in directory.suspects(5.0)] == ["one"]
+    assert directory.suspects(6.0) == [], "told once"
+    assert not directory.missing_offers("resize")
+    assert directory.wake_at == 5.0 + LOST_AFTER_SECONDS
+    assert directory.expire(64.9) == []
+    assert directory.take_change(Change(node.presence()), 64.9) == node.endpoint
+    assert directory.expire(65.0) == []
+    departs(directory, node, "silent", 70.0)
+    assert [view.why_missing for view in directory.expire(130.0)] == ["fell silent"]
+
+
+def test_a_new_process_of_a_node_shows_that_the_one_before_is_gone() -> None:
+    old, new = FakeNode("one", RESIZE), FakeNode("one", RESIZE)
+    new.endpoint = new.identity.device + b"12345678"
+    directory = directory_of(old)
+    departs(directory, old, "silent", 5.0)
+    directory.take_change(Change(new.presence()), 6.0)
+    assert [view.card.endpoint for view in directory.expire(6.0)] == [old.endpoint]
+    assert [view.card.endpoint for view in directory] == [new.endpoint]
+    assert directory.named("one") is directory.nodes[new.endpoint]
+
+
+def test_a_node_that_left_is_gone_at_once() -> None:
+    for reason in ("left", "replaced"):
         node = FakeNode("one", RESIZE)
         directory = directory_of(node)
         departs(directory, node, reason, 5.0)
@@ -64,13 +92,17 @@ def test_a_node_that_left_or_fell_silent_is_gone_at_once() -> None:
         assert not directory.missing_offers("resize")
 
 
-def test_after_a_gateways_restart_nodes_have_a_lease_to_come_back() -> None:
+def test_after_a_gateways_restart_nodes_are_expected_back_for_a_lease() -> None:
     one, two = FakeNode("one", RESIZE), FakeNode("two", RESIZE)
     directory = directory_of(one, two)
     assert directory.take_snapshot(Snapshot(nodes=[two.presence()]), 100.0, 10.0) == [two.endpoint]
     assert directory.wake_at == 110.0
-    assert directory.expire(109.0) == []
-    assert [view.card.name for view in directory.expire(110.0)] == ["one"]
+    assert directory.suspects(109.0) == []
+    assert directory.missing_offers("resize")
+    assert [view.card.name for view in directory.suspects(110.0)] == ["one"]
+    assert not directory.missing_offers("resize")
+    assert directory.expire(159.9) == []
+    assert [view.card.name for view in directory.expire(160.0)] == ["one"]
 
 
 def test_while_our_own_link_is_down_nobody_is_given_up() -> None:

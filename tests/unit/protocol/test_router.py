@@ -117,6 +117,14 @@ class Switchboard:
         self.terms = {}
         return link, effects
 
+    def passes(self, until: float) -> list[RouterEffect]:
+        """Time passes; the router is woken whenever it wants to be."""
+        effects: list[RouterEffect] = []
+        while self.router.wake_at <= until:
+            effects += self.wakes()
+        self.now = until
+        return effects
+
     def wakes(self) -> list[RouterEffect]:
         """Time passes until the router has something to do."""
         self.now = self.router.wake_at
@@ -370,11 +378,8 @@ def test_a_silent_device_with_nothing_at_stake_is_gone_after_two_leases() -> Non
     board, node = Switchboard(), FakeNode("lab")
     link, _ = board.joins(node)
     board.shows(link, node)
-    for now in (10.0, 15.0, 19.9):
-        board.now = now
-        assert closed(board.router.handle(GatewayWoken(), now)) == []
-    board.now = 20.0
-    assert closed(board.router.handle(GatewayWoken(), board.now)) == [link]
+    assert closed(board.passes(19.9)) == []
+    assert closed(board.passes(20.0)) == [link]
 
 
 @pytest.mark.parametrize("stake", ["a call runs there", "it was spoken to"])
@@ -387,14 +392,53 @@ def test_a_silent_device_is_gone_after_a_lease(stake: str) -> None:
         board.says(link, LoadReport(running=1))
     else:
         board.says(other, Carry(node.endpoint, b"sealed"))
-    board.now = 9.0
+    board.passes(9.0)
     watcher = board.watcher()
     board.says(other, Ping(1))
-    board.now = 10.0
-    effects = board.router.handle(GatewayWoken(), board.now)
+    effects = board.passes(10.0)
     assert closed(effects) == [link]
     assert sent(effects, watcher) == [Change(Departed(endpoint=node.endpoint, reason="silent"))]
     assert board.router.handle(GatewayLinkClosed(link), board.now) == [], "told once"
+
+
+@pytest.mark.parametrize("last_words", [False, True])
+def test_a_link_that_breaks_when_a_word_was_overdue_is_told_as_silent(last_words: bool) -> None:
+    board, node = Switchboard(), FakeNode("lab")
+    link, _ = board.joins(node)
+    board.shows(link, node)
+    board.says(link, LoadReport(running=1))
+    watcher = board.watcher()
+    board.passes(5.1)
+    if last_words:  # held up by the network that broke, they come right before the end of the link
+        board.says(link, Ping(1))
+    effects = board.does(GatewayLinkClosed(link))
+    assert sent(effects, watcher) == [Change(Departed(endpoint=node.endpoint, reason="silent"))]
+
+
+def test_a_link_that_breaks_when_no_word_was_due_is_told_as_closed() -> None:
+    board, node = Switchboard(), FakeNode("lab")
+    link, _ = board.joins(node)
+    board.shows(link, node)
+    watcher = board.watcher()
+    board.passes(9.0)
+    effects = board.does(GatewayLinkClosed(link))
+    assert sent(effects, watcher) == [Change(Departed(endpoint=node.endpoint, reason="closed"))]
+
+
+def test_a_gateway_that_was_asleep_takes_nobody_for_gone() -> None:
+    board, one, two = Switchboard(), FakeNode("one"), FakeNode("two")
+    links = [board.joins(node)[0] for node in (one, two)]
+    for link, node in zip(links, (one, two), strict=True):
+        board.shows(link, node)
+        board.says(link, LoadReport(running=1))
+    watcher = board.watcher()
+    board.passes(5.0)
+    board.now = 40.0
+    assert closed(board.router.handle(GatewayWoken(), board.now)) == []
+    effects = board.does(GatewayLinkClosed(links[0]))  # it gave up this link meanwhile
+    assert sent(effects, watcher) == [Change(Departed(endpoint=one.endpoint, reason="silent"))]
+    assert closed(board.passes(49.0)) == []
+    assert links[1] in closed(board.passes(51.0)), "who is still silent after a lease is gone"
 
 
 # ---- names

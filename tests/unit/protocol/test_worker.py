@@ -15,7 +15,7 @@ from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import CallEnded, Effect, Grant, Start, Stop
 from easyremote.protocol.events import Answer, CallKey, Done, Ended, Failed, Offer, Stopped, Yielded
 from easyremote.protocol.guard import Guard
-from easyremote.protocol.worker import ABSENT_SECONDS, QUEUE_MAX, SILENT_SECONDS, Worker
+from easyremote.protocol.worker import GONE_SECONDS, QUEUE_MAX, Worker
 from easyremote.trust.identity import device_text
 from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
@@ -31,7 +31,7 @@ from easyremote.wire.bundle import (
     Result,
     Window,
 )
-from easyremote.wire.limits import INLINE_BYTES
+from easyremote.wire.limits import AWAY_SECONDS, INLINE_BYTES
 
 NODE, CALLER = bytes(32), bytes([1]) * 32  # the devices at the ends of ``channels()``
 CREDENTIAL = REALM.credential(CALLER, "laptop")
@@ -402,13 +402,13 @@ def test_the_shorter_of_both_times_counts_and_is_enforced_here() -> None:
 def test_a_caller_that_is_gone_is_not_worked_for() -> None:
     place = Place()
     place.asks()
-    place.channel.absent_since = 0.0
+    place.channel.undelivered(0.0, gone=True)
     now, effects = 0.0, []
     while not effects:
         now = place.worker.wake_at
         effects = did(place.worker.wake(now))
     assert effects == [Stop(place.key(1), "cancelled")]
-    assert ABSENT_SECONDS < now < SILENT_SECONDS
+    assert GONE_SECONDS < now < 2 * GONE_SECONDS
     assert place.sessions.closed == [place.channel]
     assert place.sessions.told == [place.channel.session.id], "should it be there after all, it shall know"
 
@@ -422,7 +422,19 @@ def test_a_silent_caller_is_asked_first() -> None:
     while place.worker:
         now = place.worker.wake_at
         place.worker.wake(now)
-    assert now > SILENT_SECONDS
+    assert now > AWAY_SECONDS
+
+
+def test_the_calls_of_a_caller_that_fell_silent_go_on_for_ten_minutes() -> None:
+    place = Place()
+    place.asks()
+    place.channel.undelivered(0.0)
+    now = 0.0
+    while place.worker:
+        now = place.worker.wake_at
+        effects = did(place.worker.wake(now))
+    assert effects == [Stop(place.key(1), "cancelled")]
+    assert AWAY_SECONDS < now < AWAY_SECONDS + 30.0
 
 
 # ---- what is written down
