@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from easyremote.client.client import AsyncClient
     from easyremote.client.records import FunctionRecord, LoadRecord, NodeRecord
     from easyremote.client.remote import remote
+    from easyremote.client.retry import Retry
     from easyremote.errors import (
         CallError,
         CallTimeoutError,
@@ -53,6 +54,7 @@ _PLACES = {
     "NodeRecord": "client.records",
     "NotAllowedError": "errors",
     "RemoteError": "errors",
+    "Retry": "client.retry",
     "Server": "gateway.server",
     "TrustError": "errors",
     "current_call": "node.calls",
@@ -78,6 +80,7 @@ __all__ = [
     "NodeRecord",
     "NotAllowedError",
     "RemoteError",
+    "Retry",
     "Server",
     "TrustError",
     "__version__",

@@ -317,6 +317,7 @@ def bundle_seeds() -> Iterator[bytes]:
         bundles.End(2),
         bundles.Refuse(3, "busy", "later", 1.5, 10),
         bundles.Cancel(1),
+        bundles.Again(1),
         bundles.Window(2, 4096),
         bundles.Part(1, 0, 512 << 10),
     ]

@@ -15,6 +15,7 @@ from easyremote.client.engine import Engine
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection, Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
+from easyremote.client.retry import Retry, begin
 from easyremote.client.streams import Stream
 from easyremote.errors import CallCancelledError, EasyRemoteError, UsageError
 from easyremote.links.loop import background_loop, run_in_background
@@ -132,6 +133,8 @@ class Client(Face):
         lost_after: float = LOST_AFTER_SECONDS,
         timeout: float | None = None,
         policy: str = "prequal",
+        retry: Retry | None = None,
+        hedge_after: float | None = None,
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
         invite: str | None = None,
         grants: Iterable[str] = (),
@@ -154,6 +157,8 @@ class Client(Face):
             lost_after=lost_after,
             timeout=timeout if request_timeout_ms is None else request_timeout_ms / 1000,
             policy=policy,
+            retry=retry,
+            hedge_after=hedge_after,
             max_value_bytes=max_value_bytes,
             invite=invite,
             grants=grants,
@@ -186,7 +191,7 @@ class Client(Face):
         engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
         reply = _Reply()
-        engine.send(request, reply)
+        begin(engine, request, reply, options)
         try:
             reply.here.acquire()
         except BaseException:  # interrupted while waiting
@@ -207,7 +212,7 @@ class Client(Face):
         engine = self._connection.engine
         request = ask(engine.number(), function, args, kwargs, options)
         answer = _Answer(self._connection, engine, known, request, options)
-        engine.send(request, answer)
+        begin(engine, request, answer, options)
         return answer
 
     def map(

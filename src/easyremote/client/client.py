@@ -15,6 +15,7 @@ from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
 from easyremote.client.face import Face
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
+from easyremote.client.retry import begin
 from easyremote.client.streams import AsyncStream
 from easyremote.errors import EasyRemoteError
 from easyremote.protocol.directory import Directory
@@ -109,6 +110,8 @@ class AsyncClient(Face):
             before they fail; functions that are idempotent do not wait, but run elsewhere.
         timeout: Seconds a call may take unless it says otherwise; None for no limit.
         policy: Which node is chosen where several offer a function.
+        retry: When calls that failed are made again: a ``Retry``; by default, never.
+        hedge_after: After how many seconds a call of an idempotent function is made on another node as well.
         max_value_bytes: The largest result this client takes.
         invite: A line from ``easynet invite``, if this device has not joined the network yet; default
             ``EASYREMOTE_INVITE``.
@@ -132,8 +135,8 @@ class AsyncClient(Face):
         Args:
             function: Its name, or ``"node.name"`` for that node's.
             *args: Its positional arguments.
-            **kwargs: Its keyword arguments; ``timeout``, ``node``, ``policy`` and ``codec`` are options of the
-                call unless the function has parameters of these names.
+            **kwargs: Its keyword arguments; ``timeout``, ``node``, ``policy``, ``codec``, ``retry`` and
+                ``hedge_after`` are options of the call unless the function has parameters of these names.
 
         Raises:
             RemoteError: The function raised; also the builtin exception it raised.
@@ -159,7 +162,7 @@ class AsyncClient(Face):
         request = ask(engine.number(), function, args, kwargs, options)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(loop.create_future(), None if loop is engine.loop else _homecoming(loop))
-        engine.send(request, waiting)
+        begin(engine, request, waiting, options)
         try:
             value = await waiting.future
         except asyncio.CancelledError:

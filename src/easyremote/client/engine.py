@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from easyremote.client.retry import Persistence, RetryBudget
 from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
 from easyremote.links.connector import reach
 from easyremote.links.driver import Driver
@@ -91,6 +92,8 @@ class Engine:
         self._waiters: dict[int, Waiter] = {}
         self._inbox: deque[tuple[Event, Waiter | None]] = deque()
         self._called = False
+        self._persistent: dict[int, Persistence] = {}
+        self.budget = RetryBudget()
         # A random start, so that no two clients of one device name their calls alike.
         self.number = itertools.count(random.SystemRandom().getrandbits(62)).__next__
         """A number for a new call; from any thread."""
@@ -147,6 +150,32 @@ class Engine:
 
     # ---- requests
 
+    def persist(self, persistence: Persistence) -> None:
+        """Make a call that may take several attempts; from any thread."""
+        self._persistent[persistence.request.call] = persistence
+        if self._here():
+            persistence.begin()
+        else:
+            self.loop.call_soon_threadsafe(persistence.begin)
+
+    def let_go(self, persistence: Persistence) -> None:
+        """It is over."""
+        self._persistent.pop(persistence.request.call, None)
+
+    def idempotent(self, function: str) -> bool:
+        """Whether the nodes that offer this function, as far as they are known, say that it may run twice."""
+        node, _, name = function.rpartition(".")
+        cards = [
+            view.functions[name]
+            for view in self._device.directory.nodes.values()
+            if name in view.functions and (not node or view.card.name == node)
+        ]
+        return bool(cards) and all(card.idempotent for card in cards)
+
+    def has_another(self, number: int) -> bool:
+        """Whether there is a node that could take a call as well as the one that has it."""
+        return self._device.caller.has_another(number)
+
     def send(self, request: CallRequested, waiter: Waiter) -> None:
         """Make a call; from any thread."""
         self._cross(request, waiter)
@@ -195,7 +224,9 @@ class Engine:
                 if self._expect(event, waiter):
                     events.append(event)
             elif isinstance(event, CallCancelled):
-                if self._forget(event.call):
+                if event.call in self._persistent:
+                    self._persistent[event.call].cancel()
+                elif self._forget(event.call):
                     events.append(event)
             elif not self._closed:
                 events.append(event)
@@ -226,7 +257,9 @@ class Engine:
                 emit("call sent", call_text(event.call), self._device.caller.path(event.call))
 
     def _cancel(self, number: int) -> None:
-        if self._forget(number):
+        if number in self._persistent:
+            self._persistent[number].cancel()
+        elif self._forget(number):
             self._post(CallCancelled(number))
 
     def _forget(self, number: int) -> bool:
@@ -372,6 +405,8 @@ class Engine:
         """Settle what is open as cancelled, say goodbye, drop the link."""
         if self._closed:
             return
+        for persistence in list(self._persistent.values()):
+            persistence.cancel()
         for number in list(self._waiters):
             self._driver.post(CallCancelled(number))
             self._settle(number, None, CallCancelledError("the client was closed before the answer came"))

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from easyremote.client.asking import Options
 from easyremote.client.engine import Engine
+from easyremote.client.retry import Retry
 from easyremote.errors import UsageError
 from easyremote.links.address import check_address, default_gateway
 from easyremote.links.loop import background_loop, forks, run_in_background
@@ -125,6 +126,8 @@ class Face:
         lost_after: float = LOST_AFTER_SECONDS,
         timeout: float | None = None,
         policy: str = "prequal",
+        retry: Retry | None = None,
+        hedge_after: float | None = None,
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
         invite: str | None = None,
         grants: Iterable[str] = (),
@@ -137,7 +140,8 @@ class Face:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
         if not lost_after >= 0:
             raise UsageError(f"lost_after is a number of seconds, 0 or more, not {lost_after!r}")
-        self._options = Options().changed({"timeout": timeout, "policy": policy}).trusting(pickle_with)
+        given = {"timeout": timeout, "policy": policy, "retry": retry, "hedge_after": hedge_after}
+        self._options = Options().changed(given).trusting(pickle_with)
         self._connection = new_connection(
             gateway,
             connect_timeout=connect_timeout,
@@ -155,7 +159,8 @@ class Face:
         return self._connection.gateway
 
     def options(self, **changes: Any) -> Self:
-        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``codec=``.
+        """This client with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``codec=``,
+        ``retry=``, ``hedge_after=``.
 
         Raises:
             UsageError: An option is unknown, or its value makes no sense.

@@ -12,6 +12,7 @@ from typing import Any
 
 from easyremote.client.asking import Options, ask, read
 from easyremote.client.face import Connection
+from easyremote.client.retry import begin
 from easyremote.client.streams import Arrivals
 from easyremote.errors import EasyRemoteError, UsageError
 from easyremote.protocol.effects import Value
@@ -90,7 +91,7 @@ class Mapping:
             return
         place.number = request.call
         self._in_flight[place.number] = None
-        self._engine.send(request, place)
+        begin(self._engine, request, place, self._options)
 
     def results(self) -> Iterator[Any]:
         """All that can be given out now; raises the first error unless those are wanted as results."""

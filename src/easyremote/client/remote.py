@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from easyremote.client.asking import Options
+from easyremote.client.asking import OPTIONS, Options
 from easyremote.client.blocking import Client
 from easyremote.client.client import AsyncClient
 from easyremote.client.face import Connection, new_connection
@@ -120,7 +120,7 @@ class RemoteFunction(Generic[P, R]):
         return self._items(args, kwargs)
 
     def options(self, **changes: Any) -> RemoteFunction[P, R]:
-        """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``codec=``."""
+        """This function with other options for its calls: ``timeout=``, ``node=``, ``policy=``, ``retry=`` and so on."""
         return RemoteFunction(
             self._function,
             function_name=self._name,
@@ -207,7 +207,7 @@ def remote(
         async_func: Whether it is awaited; default whether it is ``async``.
         load_balancing: A policy's name, or ``{"strategy": …, "requirements": …}``.
         gateway_address: ``host:port``; default as for ``Client``.
-        **more: Options of a call, ``policy=`` and ``codec=``, and ``pickle_with=`` as for ``Client``; others
+        **more: Options of a call, ``policy=``, ``codec=``, ``retry=`` and ``hedge_after=``, and ``pickle_with=`` as for ``Client``; others
             warn and are ignored.
     """
 
@@ -215,8 +215,8 @@ def remote(
         if not callable(function):
             raise UsageError(f"@remote decorates a function, not {function!r}")
         changes: dict[str, Any] = {"timeout": timeout, "node": node_id}
-        changes |= {name: more[name] for name in ("policy", "codec") if name in more}
-        for name in more.keys() - {"policy", "codec", "pickle_with"}:
+        changes |= {name: more[name] for name in OPTIONS - changes.keys() if name in more}
+        for name in more.keys() - OPTIONS - {"pickle_with"}:
             warnings.warn(f"@remote({name}=…) has no effect since version 3", FutureWarning, stacklevel=3)
         options = Options().trusting(more.get("pickle_with", ()))
         options = options.changed(changes).balanced(load_balancing)

@@ -366,7 +366,9 @@ class Serving:
 
 
 def _offered(entry: Entry) -> Offered:
-    return Offered(Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule))
+    return Offered(
+        Offer(entry.name, entry.max_concurrent, entry.timeout_seconds, entry.rule, entry.idempotent)
+    )
 
 
 def _tell(notice: Notice) -> None:

@@ -65,6 +65,10 @@ class Call(Struct, eq=False):
     ended: bool = False
     fault: EasyRemoteError | None = None
     taken: int = 0
+    avoid: bytes = b""
+    """The node that has the call beside which this one is made."""
+    again: bool = False
+    """Whether it may have run before, and may run once more."""
     unsure: bool = False
     """Whether it was sent in a session that is gone: its node may have it, whatever this session says."""
 
@@ -204,9 +208,13 @@ def timeout_error(call: Call) -> CallTimeoutError:
 def away_error(call: Call, view: NodeView) -> UnknownFunctionError | UnknownNodeError:
     """The error for a call that only a node could take that is away, and not expected back in a moment."""
     name, why = view.card.name, view.why_missing
-    advice = "call it again when it is back" if call.attempts else "it has not run; call it again when it is back"
+    advice = (
+        "call it again when it is back" if call.attempts else "it has not run; call it again when it is back"
+    )
     if call.node is not None:
-        return UnknownNodeError(f"node {name!r} is not connected: it {why}. As to {call.function!r}, {advice}")
+        return UnknownNodeError(
+            f"node {name!r} is not connected: it {why}. As to {call.function!r}, {advice}"
+        )
     return UnknownFunctionError(
         f"no node that is connected offers {call.function!r}: {name!r}, which does, {why}. As to the call, {advice}"
     )

@@ -46,6 +46,7 @@ from easyremote.schedule.requirements import Requirement
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.wire.bundle import (
     EMPTY,
+    Again,
     Cancel,
     End,
     Fault,
@@ -106,6 +107,12 @@ class Caller:
             node, _, function = function.rpartition(".")
         call = Call(request, request.call, function, node, now, now + request.patience)
         self._calls[call.number] = call
+        if (
+            request.beside
+            and (first := self._calls.get(request.beside)) is not None
+            and first.view is not None
+        ):
+            call.avoid = first.view.card.endpoint
         if request.timeout is not None:
             call.deadline = now + request.timeout
             self._set_timer(call.deadline, call)
@@ -141,8 +148,9 @@ class Caller:
             candidates = self._directory.offering(call.function)
             if not candidates:
                 return self._wait_for_news(call, now)
-            if call.excluded:
-                candidates = [one for one in candidates if one.endpoint not in call.excluded]
+            if call.excluded or call.avoid:
+                avoided = call.excluded | {call.avoid}
+                candidates = [one for one in candidates if one.endpoint not in avoided]
                 if not candidates:
                     return self._wait_for_room(call, now)
             if not self._directory.synced:
@@ -214,6 +222,8 @@ class Caller:
         timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
         window = STREAM_WINDOW_BYTES if request.stream else 0
         data = request.arguments
+        if call.again:
+            channel.say(Again(call.number))
         if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
             channel.say(
                 Invoke(call.number, call.function, Raw(data), 0, 0, timeout, window),
@@ -228,6 +238,14 @@ class Caller:
             view.dial_at = NEVER
             return [Dial(view.card.endpoint, view.addresses, view.card.fingerprint)]
         return []
+
+    def has_another(self, number: int) -> bool:
+        """Whether there is a node that could take this call as well as the one that has it."""
+        call = self._calls.get(number)
+        if call is None or call.view is None or call.node is not None:
+            return False
+        here = call.view.card.endpoint
+        return any(one.endpoint != here for one in self._directory.offering(call.function))
 
     def direct(self, number: int) -> bool:
         """Whether a call is with its node over a direct link."""
@@ -429,6 +447,7 @@ class Caller:
         return call.node is None and call.attempts <= ATTEMPTS_MAX and bool(elsewhere)
 
     def _move(self, call: Call, view: NodeView, now: float) -> list[Effect]:
+        call.again = call.again or _repeatable(call, view)
         self._leave(call, exclude=True)
         return [Notice("moved", call.number, view.card.name), *self._place(call, now)]
 

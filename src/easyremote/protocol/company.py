@@ -60,7 +60,7 @@ class Company:
         """
         request, function = call.request, call.function
         quickest = self._quickest.get(function)
-        if quickest is None or call.excluded:
+        if quickest is None or call.excluded or call.avoid:
             return None
         if request.policy != DEFAULT_POLICY or request.requirement is not None:
             return None

@@ -58,6 +58,7 @@ from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.wire.bundle import (
     RESET,
+    Again,
     Cancel,
     Invoke,
     Part,
@@ -394,7 +395,7 @@ class Device:
                     effects += caller.take_body(channel, message.body, body, now)
                     if worker is not None:
                         effects += worker.take_body(channel, message.body, body, now)
-            elif isinstance(message, (Cancel, Window, Present)):
+            elif isinstance(message, (Cancel, Window, Present, Again)):
                 if worker is not None:
                     effects += worker.take(channel, message, now)
             else:

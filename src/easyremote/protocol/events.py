@@ -86,7 +86,7 @@ class CallRequested(msgspec.Struct, frozen=True):
     """The program wants a call made.
 
     ``timeout`` and ``patience`` are seconds; ``patience`` bounds how long a call waits for a node
-    with room. ``stream`` asks for items instead of one value.
+    with room. ``stream`` asks for items instead of one value. ``beside`` is another call, whose node is to be left out.
     """
 
     call: int
@@ -98,6 +98,7 @@ class CallRequested(msgspec.Struct, frozen=True):
     policy: str = "prequal"
     requirement: Requirement | None = None
     patience: float = 30.0
+    beside: int = 0
 
 
 class CallCancelled(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +121,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     max_concurrent: int | None = None
     timeout_seconds: float | None = None
     rule: Rule | None = None
+    idempotent: bool = False
 
 
 class Offered(msgspec.Struct, frozen=True, gc=False):

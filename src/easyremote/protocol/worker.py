@@ -32,6 +32,7 @@ from easyremote.protocol.sessions import Sessions
 from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
     EMPTY,
+    Again,
     Cancel,
     End,
     Fault,
@@ -111,6 +112,7 @@ class Worker:
         self._stopping: dict[CallKey, _Lane] = {}
         self._remembered = Remembered()
         self._bodies: dict[tuple[int, int], _Job] = {}
+        self._again: CallKey | None = None
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
         self._probe_at = NEVER
@@ -163,6 +165,8 @@ class Worker:
         if isinstance(message, Present):
             self.guard.introduce(channel, message.tokens)
             return []
+        if isinstance(message, Again):
+            self._again = (channel.peer, message.call)
         if isinstance(message, Window):
             job = self._jobs.get((channel.peer, message.call))
             return [Grant(job.key, message.size)] if job is not None and job.running else []
@@ -184,7 +188,9 @@ class Worker:
         job = self._jobs.get(key)
         if job is not None:
             effects += self._asked_again(job, channel, ask)
-        elif key in self._remembered or key in self._stopping:
+        elif key in self._stopping and self._may_repeat(key, function):
+            effects += self._refuse(channel, number, "busy", "its last run here has not ended yet")
+        elif key in self._stopping or (key in self._remembered and not self._may_repeat(key, function)):
             effects += self._refuse(channel, number, "repeated")
         elif isinstance(granted := self.guard.admit(channel, function), str):
             effects += self._refuse(channel, number, "not_allowed", granted)
@@ -206,6 +212,11 @@ class Worker:
             effects += self._refuse(channel, number, "busy", "too many large arguments are on their way")
         else:
             self._admit(key, channel, ask, lane, granted, now, effects)
+
+    def _may_repeat(self, key: CallKey, function: str) -> bool:
+        """Whether its caller said just now that the call may run once more, and its function lets it."""
+        lane = self._lanes.get(function)
+        return self._again == key and lane is not None and lane.offer.idempotent
 
     def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""

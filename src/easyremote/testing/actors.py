@@ -323,7 +323,11 @@ class SimNode(Station):
             network.doors[address] = self
         self.executor = FakeExecutor(self.world, self.post)
         for card in functions:
-            self.post(Offered(Offer(card.name, card.max_concurrent, card.timeout_seconds)))
+            self.post(
+                Offered(
+                    Offer(card.name, card.max_concurrent, card.timeout_seconds, idempotent=card.idempotent)
+                )
+            )
 
     def perform(self, effect: Effect) -> None:
         """Do what the machine asks for."""

@@ -128,7 +128,13 @@ class Present(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=10):
     tokens: Annotated[list[Token], msgspec.Meta(max_length=GRANTS_MAX + 1)]
 
 
-Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part | Present
+class Again(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=11):
+    """The call of this number, asked for next, may have run here, and may run once more: its function is idempotent."""
+
+    call: Count
+
+
+Message = Invoke | Result | Fault | Item | End | Refuse | Cancel | Window | Part | Present | Again
 
 
 class Bundle(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -157,7 +163,7 @@ _decoder = msgspec.msgpack.Decoder(Bundle)
 _unread = msgspec.msgpack.Decoder(_Unread)
 _message = msgspec.msgpack.Decoder(Message)
 _headed = msgspec.msgpack.Decoder(_Headed)
-_KNOWN_TAGS = range(1, 11)
+_KNOWN_TAGS = range(1, 12)
 
 
 def encode_bundle(ack: int, load: int, messages: list[Message]) -> bytes:

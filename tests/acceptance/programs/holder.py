@@ -28,6 +28,11 @@ def hold_repeatable(started: str, gate: str) -> str:
     return NAME
 
 
+@node.register(idempotent=True)
+def hold_repeatable_at(place: list[str]) -> str:
+    return hold_repeatable(*place)
+
+
 @node.register
 def drip() -> Iterator[str]:
     for _ in range(3000):

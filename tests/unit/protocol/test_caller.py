@@ -22,7 +22,19 @@ from easyremote.protocol.company import GROUP_CALLS
 from easyremote.protocol.effects import Answered, Delivered, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
 from easyremote.schedule.requirements import Requirement
-from easyremote.wire.bundle import EMPTY, Cancel, End, Fault, Invoke, Item, Present, Refuse, Result, Window
+from easyremote.wire.bundle import (
+    EMPTY,
+    Again,
+    Cancel,
+    End,
+    Fault,
+    Invoke,
+    Item,
+    Present,
+    Refuse,
+    Result,
+    Window,
+)
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.limits import STREAM_WINDOW_BYTES
 from easyremote.wire.messages import Change, Departed, Snapshot
@@ -411,7 +423,7 @@ def test_a_call_that_came_back_undelivered_is_moved_if_it_does_no_harm_twice() -
     other = next(node for node in nodes if node is not first)
     asker.channel(first).undelivered(0.1)
     assert settled(asker.loses(first, 0.2)) == []
-    assert [message.call for message in other.hears(asker, 0.2)] == [1]
+    assert [message.call for message in other.hears(asker, 0.2) if isinstance(message, Invoke)] == [1]
 
 
 @pytest.mark.parametrize(("acknowledged", "text"), [(True, "had accepted"), (False, "had not confirmed")])
@@ -480,7 +492,9 @@ def test_what_does_no_harm_twice_leaves_a_silent_node_and_is_cancelled_there() -
     first = next(node for node in nodes if node.hears(asker, 0.0))
     other = next(node for node in nodes if node is not first)
     assert settled(silent(asker, first, 0.2)) == []
-    assert [message.call for message in other.hears(asker, 0.2)] == [1]
+    again, moved = other.hears(asker, 0.2)
+    assert again == Again(1), "it may have been there before"
+    assert isinstance(moved, Invoke)
     assert first.hears(asker, 30.0) == [Cancel(1)]
 
 
@@ -503,7 +517,7 @@ def test_a_call_that_does_no_harm_twice_is_run_elsewhere() -> None:
     first = next(node for node in nodes if node.hears(asker, 0.0))
     other = next(node for node in nodes if node is not first)
     assert settled(asker.loses(first, 0.2)) == []
-    assert [message.call for message in other.hears(asker, 0.2)] == [1]
+    assert [message.call for message in other.hears(asker, 0.2) if isinstance(message, Invoke)] == [1]
 
 
 def test_a_call_moved_though_it_was_refused_often_before() -> None:

@@ -20,6 +20,7 @@ from easyremote.trust.identity import device_text
 from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
     EMPTY,
+    Again,
     Cancel,
     End,
     Fault,
@@ -380,6 +381,35 @@ def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_in_the_queue_ba
     (start,) = place.ran(Done(place.key(1), b"\x01"), 0.2)
     assert isinstance(start, Start)
     assert start.key == place.key(500)
+
+
+# ---- calls that may run twice
+
+
+def test_a_call_that_was_cancelled_here_runs_again_where_that_does_no_harm() -> None:
+    place = Place(Offer("resize", idempotent=True))
+    place.asks(1)
+    place.worker.take(place.channel, Cancel(1), 0.1)
+    place.worker.take(place.channel, Again(1), 0.2)
+    assert place.asks(1) == []
+    assert refusal(place) == "busy", "its last run is still ending"
+    place.ran(Stopped(place.key(1)), 0.2)
+    place.worker.take(place.channel, Again(2), 0.2)
+    assert place.asks(1) == []
+    assert refusal(place) == "repeated", "nobody says that it is wanted again"
+    place.worker.take(place.channel, Again(1), 0.2)
+    (start,) = place.asks(1)
+    assert isinstance(start, Start)
+
+
+def test_a_call_whose_function_is_not_idempotent_runs_once_whatever_its_caller_says() -> None:
+    place = Place()
+    place.asks(1)
+    place.ran(Done(place.key(1), b"\x01"), 0.1)
+    place.answers()
+    place.worker.take(place.channel, Again(1), 0.2)
+    assert place.asks(1) == []
+    assert refusal(place) == "repeated"
 
 
 # ---- time
