@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test chaos check demo bench bench-peers bench-scale profile flood fuzz audit proto clean
+.PHONY: setup test chaos soak worlds check demo bench bench-peers bench-scale profile flood fuzz audit proto clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,14 @@ test: setup
 # What breaks, at its full length: kill -9, cut cables, standing still; about ten minutes. Cables need root on Linux.
 chaos: setup
 	CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal tests/chaos $(ARGS)
+
+# Everything at once: make soak ARGS="--minutes 60 --seed 7"; ten minutes unless told otherwise.
+soak: setup
+	PYTHONPATH=tests $(BIN)/python tests/chaos/soak.py $(ARGS)
+
+# Networks in virtual time, each from a seed: WORLDS=10000 make worlds takes about three minutes.
+worlds: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/sim/test_worlds.py $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import os
 import pytest
 from sim.playing import play, told
 
-WORLDS = 480
+WORLDS = int(os.environ.get("WORLDS", "480"))
 BATCH = 40
 
 
