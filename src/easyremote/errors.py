@@ -17,7 +17,8 @@
     │       └── ReplayError        a frame arrived a second time
     ├── LinkError                  the gateway cannot be reached, or the link broke
     │   ├── ListenError            a server could not listen on its address
-    │   └── NameTakenError         another node holds the name
+    │   ├── NameTakenError         another node holds the name
+    │   └── VersionError           the two ends speak different versions of the protocol
     ├── RemoteProtocolError        the other side said what the protocol does not allow
     ├── ScheduleError              no node can be chosen
     │   ├── UnknownFunctionError
@@ -81,6 +82,7 @@ __all__ = [
     "UnknownNodeError",
     "UsageError",
     "ValueTooLargeError",
+    "VersionError",
     "remote_error",
 ]
 
@@ -150,6 +152,10 @@ class ListenError(LinkError):
 
 class NameTakenError(LinkError):
     """Another node already holds this name."""
+
+
+class VersionError(LinkError):
+    """The two ends speak different versions of the protocol."""
 
 
 class RemoteProtocolError(EasyRemoteError):

@@ -25,7 +25,7 @@ from easyremote.wire import pickled
 from easyremote.wire.pickled import MSGPACK
 from easyremote.wire.values import decode, encode_arguments
 
-OPTIONS = frozenset({"timeout", "node", "policy", "codec", "retry", "hedge_after"})
+OPTIONS = frozenset({"timeout", "node", "policy", "codec", "patience", "retry", "hedge_after"})
 
 _pickles = itertools.count()
 """Counts pickled calls, so that the first can be told of."""
@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
             ``power_of_two`` or ``fastest``.
         requirement: What the node must have.
         codec: ``"msgpack"``, or ``"pickle"`` for a call whose arguments and result are pickled.
+        patience: Seconds a call waits for a node with room when all that could take it are full; then ``BusyError``.
         retry: When a call that failed is made again; None for never.
         hedge_after: After how many seconds a call of an idempotent function that is not answered is made on another
             node as well; whichever answers first counts. None for never.
@@ -52,6 +53,7 @@ class Options(msgspec.Struct, frozen=True):
     policy: str = "prequal"
     requirement: Requirement | None = None
     codec: str = MSGPACK
+    patience: float = 30.0
     retry: Retry | None = None
     hedge_after: float | None = None
     pickle_with: frozenset[str] = frozenset()
@@ -77,13 +79,18 @@ class Options(msgspec.Struct, frozen=True):
         codec = changes.get("codec", self.codec)
         if codec not in pickled.CODECS:
             raise UsageError(f"codec is 'msgpack' or 'pickle', not {codec!r}")
+        patience = changes.get("patience", self.patience)
+        if not (isinstance(patience, (int, float)) and patience >= 0):
+            raise UsageError(f"patience is a number of seconds, 0 or more, not {patience!r}")
         retry = changes.get("retry", self.retry)
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry is a Retry(…), or None, not {retry!r}")
         hedge = changes.get("hedge_after", self.hedge_after)
         if hedge is not None and not (isinstance(hedge, (int, float)) and hedge > 0):
             raise UsageError(f"hedge_after is a number of seconds above 0, or None, not {hedge!r}")
-        return Options(timeout, node, policy, self.requirement, codec, retry, hedge, self.pickle_with)
+        return Options(
+            timeout, node, policy, self.requirement, codec, patience, retry, hedge, self.pickle_with
+        )
 
     def trusting(self, pickle_with: object) -> Options:
         """These options, with the nodes whose pickles are loaded here.
@@ -144,6 +151,7 @@ def ask(
         stream,
         options.policy,
         options.requirement,
+        options.patience,
     )
 
 

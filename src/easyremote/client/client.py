@@ -110,6 +110,7 @@ class AsyncClient(Face):
             before they fail; functions that are idempotent do not wait, but run elsewhere.
         timeout: Seconds a call may take unless it says otherwise; None for no limit.
         policy: Which node is chosen where several offer a function.
+        patience: Seconds a call waits for a node with room when all that could take it are full; then ``BusyError``.
         retry: When calls that failed are made again: a ``Retry``; by default, never.
         hedge_after: After how many seconds a call of an idempotent function is made on another node as well.
         max_value_bytes: The largest result this client takes.
@@ -135,8 +136,8 @@ class AsyncClient(Face):
         Args:
             function: Its name, or ``"node.name"`` for that node's.
             *args: Its positional arguments.
-            **kwargs: Its keyword arguments; ``timeout``, ``node``, ``policy``, ``codec``, ``retry`` and
-                ``hedge_after`` are options of the call unless the function has parameters of these names.
+            **kwargs: Its keyword arguments; ``timeout``, ``node``, ``policy``, ``codec``,
+                ``patience``, ``retry`` and ``hedge_after`` are options of the call unless the function has parameters of these names.
 
         Raises:
             RemoteError: The function raised; also the builtin exception it raised.

@@ -126,6 +126,7 @@ class Face:
         lost_after: float = LOST_AFTER_SECONDS,
         timeout: float | None = None,
         policy: str = "prequal",
+        patience: float = 30.0,
         retry: Retry | None = None,
         hedge_after: float | None = None,
         max_value_bytes: int = CLIENT_MAX_VALUE_BYTES,
@@ -140,7 +141,8 @@ class Face:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
         if not lost_after >= 0:
             raise UsageError(f"lost_after is a number of seconds, 0 or more, not {lost_after!r}")
-        given = {"timeout": timeout, "policy": policy, "retry": retry, "hedge_after": hedge_after}
+        given = {"timeout": timeout, "policy": policy, "patience": patience, "retry": retry}
+        given["hedge_after"] = hedge_after
         self._options = Options().changed(given).trusting(pickle_with)
         self._connection = new_connection(
             gateway,

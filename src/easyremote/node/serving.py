@@ -43,6 +43,7 @@ from easyremote.protocol.effects import (
     Turned,
 )
 from easyremote.protocol.events import CardChanged, DrainStarted, Joined, Offer, Offered, Withdrawn, Woken
+from easyremote.protocol.worker import FEATURES
 from easyremote.trace import emit, log, watched
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
@@ -360,6 +361,7 @@ class Serving:
                 draining=self._draining,
                 addresses=self._addresses,
                 fingerprint=self._certificate.fingerprint if self._certificate is not None else b"",
+                features=FEATURES,
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))

@@ -16,6 +16,7 @@ from easyremote.errors import (
     NameTakenError,
     RemoteProtocolError,
     SignatureError,
+    VersionError,
 )
 from easyremote.protocol.effects import Attached, CloseLink, Detached, Effect, Renewed, Turned
 from easyremote.protocol.machine import NEVER
@@ -76,6 +77,8 @@ class Attachment:
         self.packet_bytes = MAX_PACKET_BYTES
         """About what a packet may hold: less than usual while the gateway has others to serve as well."""
         self.wake_at = NEVER
+        self.features: frozenset[str] = frozenset()
+        """What both ends of the present link know, of what not everyone does."""
         self._gateway = b""
         self._transcript = b""
         self._heard_at = 0.0
@@ -130,17 +133,18 @@ class Attachment:
         """Take a control frame; None if it is not about the attachment."""
         match record:
             case Challenge(version=version) if version != VERSION:
-                error = LinkError(
+                error = VersionError(
                     f"the gateway speaks version {version or 'unknown'} of the protocol, this program version {VERSION}. "
                     "Update the older of the two: pip install --upgrade easyremote"
                 )
                 return [Turned(error)]
-            case Challenge(nonce=nonce, gateway=gateway):
+            case Challenge(nonce=nonce, gateway=gateway, features=features):
                 if self.state != "challenged":
                     raise RemoteProtocolError("the gateway challenged a device it had welcomed")
                 if gateway != self._standing.gateway:
                     return [Turned(_another_gateway(self._standing.gateway, gateway))]
                 self._gateway = gateway
+                self.features = frozenset(FEATURES).intersection(features)
                 transcript = hello_transcript(nonce, gateway, self._endpoint, self.name, self.role)
                 self._transcript = transcript
                 self.say(
@@ -232,6 +236,8 @@ def _rejection(code: str, message: str) -> EasyRemoteError:
         return NameTakenError(message)
     if code in ("membership", "revoked", "role"):
         return MembershipError(message)
+    if code == "version":
+        return VersionError(message)
     return LinkError(message)
 
 

@@ -222,7 +222,7 @@ class Caller:
         timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
         window = STREAM_WINDOW_BYTES if request.stream else 0
         data = request.arguments
-        if call.again:
+        if call.again and "again" in view.card.features:
             channel.say(Again(call.number))
         if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
             channel.say(

@@ -239,6 +239,13 @@ class Router:
         except SignatureError:
             self._turn_away(origin, "signature", "the hello is not signed by the device it names", effects)
             return
+        if hello.version != VERSION:
+            message = (
+                f"this device speaks version {hello.version or 'unknown'} of the protocol, the gateway version {VERSION}. "
+                "Update the older of the two: pip install --upgrade easyremote"
+            )
+            self._turn_away(origin, "version", message, effects)
+            return
         if hello.role not in ("node", "client"):
             self._turn_away(origin, "role", f"a device is a node or a client, not a {hello.role!r}", effects)
             return

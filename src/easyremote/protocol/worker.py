@@ -46,6 +46,8 @@ from easyremote.wire.bundle import (
 )
 from easyremote.wire.limits import AWAY_SECONDS, INLINE_BYTES
 
+FEATURES = ["again"]
+"""What this node knows of what not every node does: ``Again``."""
 CALLS_MAX = 4096
 """Calls a node has taken and not yet answered, in all; more are refused."""
 QUEUE_MAX = 64

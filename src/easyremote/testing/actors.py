@@ -53,6 +53,7 @@ from easyremote.protocol.events import (
 )
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.routes import RELAY
+from easyremote.protocol.worker import FEATURES
 from easyremote.testing.fakes import FakeExecutor
 from easyremote.testing.network import UP, Line, Network, SimLink
 from easyremote.testing.world import Timer
@@ -372,6 +373,7 @@ class SimNode(Station):
                 capacity=self._capacity,
                 membership=self.machine.standing.credential,
                 addresses=self._addresses,
+                features=FEATURES,
             )
         )
         self.post(CardChanged(card, self._identity.sign(card_transcript(card))))

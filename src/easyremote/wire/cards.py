@@ -99,6 +99,7 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
         addresses: Where it may be reached without the gateway: ``host:port``, or ``local/MACHINE/host:port``
             for those on the same machine only.
         fingerprint: SHA-256 of the certificate it shows there.
+        features: What it knows of what not every node does; callers use nothing of it that is not named here.
     """
 
     format: int = CARD_FORMAT
@@ -117,6 +118,7 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool = False
     addresses: Annotated[list[Address], msgspec.Meta(max_length=ADDRESSES_MAX)] = []
     fingerprint: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    features: list[str] = []
 
 
 class _Format(msgspec.Struct):

@@ -103,6 +103,7 @@ class FakeNode:
             "functions": self.functions,
             "prekey": PrekeyCard(id=prekey.id, suite=prekey.suite, aead=prekey.aead, key=prekey.key),
             "membership": self.credential,
+            "features": ["again"],
         }
         card = encode_card(NodeCard(**(fields | changes)))  # type: ignore[arg-type]
         return Presence(

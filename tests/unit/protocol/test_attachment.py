@@ -14,6 +14,7 @@ from easyremote.errors import (
     NameTakenError,
     RemoteProtocolError,
     SignatureError,
+    VersionError,
 )
 from easyremote.protocol.attachment import (
     PACKET_BYTES_MIN,
@@ -262,3 +263,28 @@ def test_a_lease_that_means_nothing_is_the_usual_one(lease_seconds: float) -> No
 
 def test_what_is_not_about_the_attachment_is_left_to_others() -> None:
     assert attached().take(Snapshot(), 1.0) is None
+
+
+def test_a_gateway_of_another_version_is_an_error_of_its_own() -> None:
+    attachment = detached()
+    attachment.opened(0.0)
+    (turned,) = attachment.take(Challenge(nonce=NONCE, version="2", gateway=GATEWAY), 0.1) or []
+    assert isinstance(turned, Turned)
+    assert isinstance(turned.error, VersionError)
+    assert "version 2" in str(turned.error)
+    assert said(attachment) == []
+    attachment = detached()
+    (turned,) = attachment.take(Rejected("version", "this device speaks version 1"), 0.1) or []
+    assert isinstance(turned, Turned)
+    assert isinstance(turned.error, VersionError)
+
+
+def test_only_what_both_ends_know_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easyremote.protocol.attachment.FEATURES", ["old", "mine"])
+    attachment = detached()
+    attachment.opened(0.0)
+    attachment.take(Challenge(nonce=NONCE, version=VERSION, gateway=GATEWAY, features=["old", "theirs"]), 0.1)
+    assert attachment.features == {"old"}
+    (hello,) = said(attachment)
+    assert isinstance(hello, Hello)
+    assert hello.features == ["old", "mine"]

@@ -498,6 +498,18 @@ def test_what_does_no_harm_twice_leaves_a_silent_node_and_is_cancelled_there() -
     assert first.hears(asker, 30.0) == [Cancel(1)]
 
 
+def test_a_node_of_an_earlier_version_is_not_told_what_it_does_not_know() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(function="safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    asker.directory.take_change(Change(other.presence(number=2, features=[])), 0.1)
+    assert settled(silent(asker, first, 0.2)) == []
+    (moved,) = other.hears(asker, 0.2)
+    assert isinstance(moved, Invoke)
+
+
 def test_nothing_new_waits_for_a_silent_node() -> None:
     node = FakeNode("lab", RESIZE)
     asker = Asker(node)

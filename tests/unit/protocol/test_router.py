@@ -161,6 +161,19 @@ def closed(effects: Sequence[RouterEffect]) -> list[int]:
     return [effect.link for effect in effects if isinstance(effect, Close)]
 
 
+def test_a_device_of_another_version_is_turned_away_by_name() -> None:
+    board, node = Switchboard(), FakeNode("lab")
+    link, nonce = board.opens()
+    effects = board.says(
+        link, structs.replace(hello(node, nonce, "node", "lab"), version="2", features=["x"])
+    )
+    (rejected,) = sent(effects, link)
+    assert isinstance(rejected, Rejected)
+    assert rejected.code == "version"
+    assert "version 2" in rejected.message
+    assert closed(effects) == [link]
+
+
 def test_who_proves_who_it_is_is_welcomed() -> None:
     board = Switchboard()
     link, effects = board.joins(FakeNode("lab"))
