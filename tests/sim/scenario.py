@@ -6,7 +6,7 @@ The last digit of a seed, so to speak (``seed % len(KINDS)``), says what goes wr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -41,6 +41,9 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 class Scenario:
     """One world with everything in it."""
 
+    clock_errors_seconds: Sequence[float] = (0.0, 0.0, 3600.0, -3600.0)
+    """How far a device's clock may be off."""
+
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.chance = self.world.random
@@ -57,6 +60,7 @@ class Scenario:
         self.scripts: dict[int, Script] = {}
         self.nodes: list[SimNode] = []
         self.clients: list[SimClient] = []
+        self._clock_errors: dict[str, float] = {}
         self._owners: dict[Line, tuple[Identity, list[FunctionCard]]] = {}
         self._make_nodes()
         for number in range(self.chance.randint(1, 3)):
@@ -95,6 +99,7 @@ class Scenario:
             cards = [FunctionCard(name=self.function(kind), **FUNCTIONS[kind]) for kind in kinds]
             line = self.network.line(f"node-{number}")
             self._owners[line] = (Identity.from_seed(chance.randbytes(32)), cards)
+            self._clock_errors[line.name] = chance.choice(self.clock_errors_seconds)
             self._later(0.3, lambda line=line: self._start_node(line))
 
     def _start_node(self, line: Line) -> None:
@@ -110,6 +115,7 @@ class Scenario:
             capacity=self.capacity,
             max_value_bytes=self.max_value_bytes,
             direct=self.direct,
+            clock_error_seconds=self._clock_errors.get(line.name, 0.0),
         )
         self.nodes.append(node)
         node.begin()
@@ -117,7 +123,13 @@ class Scenario:
     def _make_client(self, name: str) -> None:
         identity = Identity.from_seed(self.chance.randbytes(32))
         line = self.network.line(name)
-        client = SimClient(self.network, line, identity, max_value_bytes=self.max_value_bytes)
+        client = SimClient(
+            self.network,
+            line,
+            identity,
+            max_value_bytes=self.max_value_bytes,
+            clock_error_seconds=self.chance.choice(self.clock_errors_seconds),
+        )
         client.slowness_seconds = self.chance.choice([0.0, 0.0, 0.01, 0.1])
         self.clients.append(client)
         self._later(0.3, client.begin)

@@ -55,8 +55,8 @@ __all__ = ["Profile", "Reception", "Serving"]
 CONNECT_TIMEOUT_SECONDS = 5.0
 PREKEY_SECONDS = 3600.0
 WEAR_SECONDS = 10.0
-CARD_SECONDS = 2 * PREKEY_SECONDS
-"""A card is shown anew with every prekey; one that is older than this is nobody's."""
+CARD_SECONDS = 4 * PREKEY_SECONDS
+"""A card is shown anew with every prekey; one that is older than this is nobody's. Clocks may be an hour off, either way."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ under it; ``SimClient`` a program that makes calls and writes down how each of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -66,6 +66,7 @@ SPACING_SECONDS = 0.0005
 SPACING_MESSAGES = 4
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
+CARD_SECONDS = 4 * 3600.0
 WAKES_MAX = 50
 """Wake-ups in a row at one instant that a machine may ask for; more is a busy loop."""
 
@@ -296,7 +297,9 @@ class SimNode(Station):
         capacity: int = 256,
         max_value_bytes: int = 1 << 24,
         direct: bool = False,
+        clock_error_seconds: float = 0.0,
     ) -> None:
+        self._clock: Callable[[], float] = lambda: network.clock() + clock_error_seconds
         self._identity, self._functions = identity, list(functions)
         chance = network.world.random
         self._prekeys = Prekeys(suite=suite)
@@ -315,7 +318,7 @@ class SimNode(Station):
             prekeys=self._prekeys,
             max_value_bytes=max_value_bytes,
             capacity=capacity,
-            clock=network.clock,
+            clock=self._clock,
             direct=direct,
         )
         super().__init__(network, line, machine)
@@ -372,6 +375,7 @@ class SimNode(Station):
                 max_value_bytes=self._max_value_bytes,
                 capacity=self._capacity,
                 membership=self.machine.standing.credential,
+                expires_seconds=self._clock() + CARD_SECONDS,
                 addresses=self._addresses,
                 features=FEATURES,
             )
@@ -430,7 +434,13 @@ class SimClient(Station):
     """A process that calls."""
 
     def __init__(
-        self, network: Network, line: Line, identity: Identity, *, max_value_bytes: int = 1 << 24
+        self,
+        network: Network,
+        line: Line,
+        identity: Identity,
+        *,
+        max_value_bytes: int = 1 << 24,
+        clock_error_seconds: float = 0.0,
     ) -> None:
         chance = network.world.random
         machine = Device(
@@ -441,7 +451,7 @@ class SimClient(Station):
             entropy=chance.randbytes,
             dice=chance.random,
             max_value_bytes=max_value_bytes,
-            clock=network.clock,
+            clock=lambda: network.clock() + clock_error_seconds,
         )
         super().__init__(network, line, machine)
         self.outcomes: dict[int, Outcome] = {}

@@ -367,7 +367,7 @@ class Network:
     ) -> None:
         self.world = world
         self.weather = weather or Weather()
-        self.clock = lambda: EPOCH + world.now
+        self.clock: Callable[[], float] = lambda: EPOCH + world.now
         self.packets = 0
         self.lines: list[Line] = []
         self.doors: dict[str, Door] = {}
