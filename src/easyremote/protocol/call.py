@@ -34,7 +34,7 @@ from easyremote.errors import (
 )
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.directory import NodeView
-from easyremote.protocol.effects import Value
+from easyremote.protocol.effects import Delivered, Value
 from easyremote.protocol.events import CallRequested
 from easyremote.protocol.machine import NEVER
 from easyremote.wire.bundle import Fault, Refuse
@@ -81,6 +81,15 @@ class Call(Struct, eq=False):
     def node_name(self) -> str | None:
         """The node that has the call, or the one it is meant for."""
         return self.view.card.name if self.view is not None else self.node
+
+    def deliverable(self) -> list[Delivered]:
+        """The items of its stream that are here, with all before them; they are taken out."""
+        items: list[Delivered] = []
+        while self.stream and self.stream[0].value is not None:
+            awaited = self.stream.popleft()
+            if awaited.value is not None:
+                items.append(Delivered(self.number, awaited.value, awaited.cost))
+        return items
 
 
 class Awaited:

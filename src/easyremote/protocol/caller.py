@@ -15,8 +15,8 @@ from easyremote.errors import (
     EasyRemoteError,
     HandshakeError,
     RemoteProtocolError,
-    ValueTooLargeError,
 )
+from easyremote.protocol.bodies import Bodies
 from easyremote.protocol.call import (
     ACCEPTED,
     ATTEMPTS_MAX,
@@ -35,7 +35,7 @@ from easyremote.protocol.call import (
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.company import Company
 from easyremote.protocol.directory import Directory, NodeView
-from easyremote.protocol.effects import Answered, Delivered, Dial, Effect, Faulted, Finished, Notice, Value
+from easyremote.protocol.effects import Answered, Delivered, Dial, Effect, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.routes import RELAY
@@ -79,10 +79,9 @@ class Caller:
         self._sessions = sessions
         self._directory = directory
         self._dice = dice
-        self._max_value_bytes = max_value_bytes
         self._calls: dict[int, Call] = {}
         self._waiting: dict[int, Call] = {}
-        self._bodies: dict[tuple[int, int], tuple[Call, Awaited | None]] = {}
+        self._bodies = Bodies(max_value_bytes)
         self._timers: list[tuple[float, int]] = []
         self._probe_at = NEVER
         self._requirements: dict[str, Requirement] = {}
@@ -281,7 +280,7 @@ class Caller:
         if call is None or call.channel is not channel or call.ended or call.view is None:
             self._came_late(channel, result)
         elif result.body:
-            effects += self._expect(call, channel, result, None)
+            effects += self._expect(call, channel, result)
         else:
             del self._calls[call.number]
             call.view.candidate.answered(call.function, now - call.asked_at, load=call.load, now=now)
@@ -311,7 +310,7 @@ class Caller:
                     call, RemoteProtocolError(f"{call.node_name!r} ended a stream nobody asked for")
                 )
             call.ended = True
-            return [] if call.stream else self._finish(call, now)
+            return [] if call.stream else self._finish(call)
         if isinstance(message, Fault):
             error = fault_error(call, message)
             if call.stream:  # items before it are still on their way, and go first
@@ -324,18 +323,18 @@ class Caller:
 
     def take_body(self, channel: Channel, number: int, data: memoryview, now: float) -> list[Effect]:
         """A large body is whole."""
-        found = self._bodies.pop((channel.session.id, number), None)
-        if found is None:
+        found = self._bodies.whole(channel, number)
+        if found is None or found[0].number not in self._calls:
             return []
         call, awaited = found
-        if call.number not in self._calls:
-            return []
         if awaited is None:
-            return self._answer(call, data, now)
+            self._measure(call, now)
+            self._forget(call)
+            return [Answered(call.number, data)]
         awaited.value = data
-        effects = self._flush_stream(call)
+        effects: list[Effect] = [*call.deliverable()]
         if call.ended and not call.stream:
-            effects += self._finish(call, now) if call.fault is None else self._fault(call, call.fault)
+            effects += self._finish(call) if call.fault is None else self._fault(call, call.fault)
         return effects
 
     def _take_item(self, call: Call, channel: Channel, item: Item) -> list[Effect]:
@@ -353,28 +352,14 @@ class Caller:
             return []
         return [Delivered(call.number, item.value, cost)]
 
-    def _flush_stream(self, call: Call) -> list[Effect]:
-        effects: list[Effect] = []
-        while call.stream and call.stream[0].value is not None:
-            awaited = call.stream.popleft()
-            if awaited.value is not None:
-                effects.append(Delivered(call.number, awaited.value, awaited.cost))
-        return effects
-
     def _expect(
-        self, call: Call, channel: Channel, message: Result | Item, awaited: Awaited | None
+        self, call: Call, channel: Channel, message: Result | Item, awaited: Awaited | None = None
     ) -> list[Effect]:
-        if message.size > self._max_value_bytes:
-            channel.refuse_body(message.body)
-            error = ValueTooLargeError(
-                f"{call.function!r} on {call.node_name!r} gave a value of {message.size:,} bytes; this client takes "
-                f"at most {self._max_value_bytes:,} bytes a value. Raise max_value_bytes= of the client"
-            )
-            channel.say(Cancel(call.number))
-            return self._fault(call, error)
-        channel.expect_body(message.body, message.size)
-        self._bodies[channel.session.id, message.body] = (call, awaited)
-        return []
+        error = self._bodies.expect(call, channel, message, awaited)
+        if error is None:
+            return []
+        channel.say(Cancel(call.number))
+        return self._fault(call, error)
 
     def _refused(self, call: Call, refuse: Refuse, now: float) -> list[Effect]:
         self._drop_arguments(call)
@@ -473,22 +458,16 @@ class Caller:
 
     def _close(self, channel: Channel) -> None:
         self._sessions.close(channel)
-        for key in [one for one in self._bodies if one[0] == channel.session.id]:
-            del self._bodies[key]
+        self._bodies.close(channel)
 
     # ---- settling
-
-    def _answer(self, call: Call, value: Value, now: float) -> list[Effect]:
-        self._measure(call, now)
-        self._forget(call)
-        return [Answered(call.number, value)]
 
     def _measure(self, call: Call, now: float) -> None:
         if call.view is not None:
             call.view.candidate.answered(call.function, now - call.asked_at, load=call.load, now=now)
             call.view = call.channel = None
 
-    def _finish(self, call: Call, now: float) -> list[Effect]:
+    def _finish(self, call: Call) -> list[Effect]:
         self._forget(call)
         return [Finished(call.number)]
 
@@ -500,9 +479,7 @@ class Caller:
         if call.channel is not None:
             self._drop_arguments(call)
             call.channel.say(Cancel(call.number))
-            for key in [key for key, (one, _) in self._bodies.items() if one is call]:
-                del self._bodies[key]
-                call.channel.refuse_body(key[1])
+            self._bodies.forget(call, call.channel)
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
