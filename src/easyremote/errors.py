@@ -88,7 +88,14 @@ __all__ = [
 
 
 class EasyRemoteError(Exception):
-    """Something went wrong in EasyRemote."""
+    """Something went wrong in EasyRemote.
+
+    Attributes:
+        may_repeat: Whether the call that ended with it may be made again without harm: it has not run, or the node that
+            had it said that its function is idempotent.
+    """
+
+    may_repeat = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or type(self).__name__).split("\n", 1)[0])

@@ -22,7 +22,7 @@ def drain_node(node: str, settings: Settings, out: Output, *, wait: bool) -> Non
         ScheduleError: No such node is connected.
     """
     with Client(settings.gateway, connect_timeout=settings.connect_timeout) as client:
-        device = next((record.device for record in client.list_nodes() if record.name == node), "")
+        process = next((record.process for record in client.list_nodes() if record.name == node), "")
         try:
             calls = client.execute(f"{node}.easynet-drain", timeout=settings.timeout or 10.0)
         except CallError as error:
@@ -30,7 +30,7 @@ def drain_node(node: str, settings: Settings, out: Output, *, wait: bool) -> Non
             raise
         finishing = f"{calls} call{'' if calls == 1 else 's'}"
         out.line(f"{node} takes nothing new, and leaves when it has finished {finishing}")
-        while wait and any(one.name == node and one.device == device for one in client.list_nodes()):
+        while wait and any(one.name == node and one.process == process for one in client.list_nodes()):
             time.sleep(LOOK_SECONDS)
         if wait:
             out.line(f"{node} has left")

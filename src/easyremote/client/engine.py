@@ -162,19 +162,9 @@ class Engine:
         """It is over."""
         self._persistent.pop(persistence.request.call, None)
 
-    def idempotent(self, function: str) -> bool:
-        """Whether the nodes that offer this function, as far as they are known, say that it may run twice."""
-        node, _, name = function.rpartition(".")
-        cards = [
-            view.functions[name]
-            for view in self._device.directory.nodes.values()
-            if name in view.functions and (not node or view.card.name == node)
-        ]
-        return bool(cards) and all(card.idempotent for card in cards)
-
-    def has_another(self, number: int) -> bool:
-        """Whether there is a node that could take a call as well as the one that has it."""
-        return self._device.caller.has_another(number)
+    def may_hedge(self, number: int) -> bool:
+        """Whether another node could take this call as well, without harm."""
+        return self._device.caller.may_hedge(number)
 
     def send(self, request: CallRequested, waiter: Waiter) -> None:
         """Make a call; from any thread."""
@@ -261,6 +251,8 @@ class Engine:
             self._persistent[number].cancel()
         elif self._forget(number):
             self._post(CallCancelled(number))
+        elif self._inbox:  # it may still be on its way here
+            self._cross(CallCancelled(number), None)
 
     def _forget(self, number: int) -> bool:
         """Nobody waits for a call any more; False if nobody did."""
@@ -389,12 +381,15 @@ class Engine:
 
     def _give_up_waiting(self) -> None:
         """Calls in flight have waited long enough for the link to come back; later ones have time of their own."""
-        error = LinkError(
-            f"the link to the gateway at {self.gateway} was lost, and did not come back within "
-            f"{self._lost_after:g} s; the call may or may not have run"
-        )
-        direct = self._device.caller.direct
-        for number in [one for one in self._waiters if one not in self._connecting and not direct(one)]:
+        caller = self._device.caller
+        for number in [
+            one for one in self._waiters if one not in self._connecting and not caller.direct(one)
+        ]:
+            error = LinkError(
+                f"the link to the gateway at {self.gateway} was lost, and did not come back within "
+                f"{self._lost_after:g} s; the call may or may not have run"
+            )
+            error.may_repeat = caller.harmless(number)
             self._driver.post(CallCancelled(number))
             self._settle(number, None, error)
 

@@ -139,7 +139,7 @@ class Face:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
         if not connect_timeout > 0:
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
-        if not lost_after >= 0:
+        if not 0 <= lost_after < float("inf"):
             raise UsageError(f"lost_after is a number of seconds, 0 or more, not {lost_after!r}")
         given = {"timeout": timeout, "policy": policy, "patience": patience, "retry": retry}
         given["hedge_after"] = hedge_after

@@ -58,6 +58,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
         capabilities: Its owner's words for what it can do.
         load: How busy it is.
         status: ``"online"``, or ``"draining"`` while it finishes what it has and takes nothing new.
+        process: What tells this process of the node from the one before.
     """
 
     name: str
@@ -68,6 +69,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     capabilities: list[str]
     load: LoadRecord
     status: str = "online"
+    process: str = ""
 
     def __getitem__(self, key: str) -> Any:
         """A field by name, with the keys that version 2.0.2's dicts had."""
@@ -105,6 +107,7 @@ def node_record(view: NodeView) -> NodeRecord:
         capabilities=list(card.capabilities),
         load=LoadRecord(view.load.running, view.load.waiting, card.capacity),
         status="draining" if card.draining else "online",
+        process=card.endpoint[32:].hex(),
     )
 
 

@@ -19,7 +19,6 @@ from easyremote.errors import (
     LinkError,
     NodeLostError,
     RefusedError,
-    RemoteError,
     ScheduleError,
     UsageError,
 )
@@ -79,7 +78,7 @@ class Retry(Struct, frozen=True):
 
     def pause_seconds(self, attempts: int) -> float:
         """How long to wait when so many attempts have failed."""
-        return _dice.uniform(0.0, min(self.backoff * 2.0 ** (attempts - 1), 60.0))
+        return _dice.uniform(0.0, min(self.backoff * 2.0 ** min(attempts - 1, 60), 60.0))
 
 
 class RetryBudget:
@@ -125,13 +124,14 @@ class Persistence:
         self._open: dict[int, None] = {}
         self._attempts = 0
         self._over = False
-        self._harmless = False
         self._timer: asyncio.TimerHandle | None = None
         self._hedge: asyncio.TimerHandle | None = None
         self._give_up_at = float("inf")
 
     def begin(self) -> None:
         """The first attempt."""
+        if self._over:
+            return  # nobody waits any more
         loop, request = self._engine.loop, self.request
         if request.timeout is not None:
             self._give_up_at = loop.time() + request.timeout
@@ -164,7 +164,7 @@ class Persistence:
         """It takes long: ask another node as well, and take whichever answers first."""
         self._hedge = None
         first = next(iter(self._open), 0)
-        if not first or not self._may_repeat() or not self._engine.has_another(first):
+        if not first or not self._engine.may_hedge(first):
             return
         request = self._request(beside=first)
         if request is not None and self._engine.budget.spend():
@@ -185,24 +185,23 @@ class Persistence:
         self._open.pop(number, None)
         if self._over:
             return
-        if error is None or isinstance(error, RemoteError):  # what a function raised is an answer
+        if error is None or not isinstance(error, _ABOUT_THE_WAY):  # an answer, if a bad one
             self._finish(value, error)
-        elif self._wants_again(error):
-            self._timer = self._engine.loop.call_later(self._retry.pause_seconds(self._attempts), self._again)
+        elif (pause := self._pause_before_the_next(error)) is not None:
+            self._timer = self._engine.loop.call_later(pause, self._again)
         elif not self._open and self._timer is None:  # no other attempt may still bring it
             self._finish(None, error)
 
-    def _wants_again(self, error: EasyRemoteError) -> bool:
+    def _pause_before_the_next(self, error: EasyRemoteError) -> float | None:
+        """How long to wait before the call is made again; None if it is not to be."""
         if self._open or self._timer is not None or self._attempts >= self._retry.max_attempts:
-            return False
-        if not isinstance(error, self._retry.retry_on):
-            return False
-        return (_has_not_run(error) or self._may_repeat()) and self._engine.budget.spend()
-
-    def _may_repeat(self) -> bool:
-        """Whether the function is idempotent, as far as has been seen: a node that is gone shows no card any more."""
-        self._harmless = self._harmless or self._engine.idempotent(self.request.function)
-        return self._harmless
+            return None
+        if not isinstance(error, self._retry.retry_on) or not (error.may_repeat or _has_not_run(error)):
+            return None
+        pause = self._retry.pause_seconds(self._attempts)
+        if self._engine.loop.time() + pause >= self._give_up_at or not self._engine.budget.spend():
+            return None
+        return pause
 
     def _finish(self, value: Value | None, error: EasyRemoteError | None) -> None:
         if self._over:
@@ -215,6 +214,10 @@ class Persistence:
         for number in list(self._open):
             self._engine.cancel(number)
         self._waiter.settle(value, error)
+
+
+_ABOUT_THE_WAY = (NodeLostError, LinkError, RefusedError, ScheduleError, CallTimeoutError)
+"""What another attempt may mend. All else is an answer, above all what the function raised."""
 
 
 class _Attempt(Struct, eq=False):

@@ -263,8 +263,9 @@ class ComputeNode:
                 run_in_background(running.close(drain_seconds))
             except KeyboardInterrupt:  # Ctrl-C again: what runs is not waited for
                 run_in_background(running.close(0.0))
-            if self._running is running:
-                self._running = None
+            if self._running is not running:
+                return  # it was stopped by another before, and may serve anew
+            self._running = None
             self._reception.connected.clear()
             log.info("node %s stopped", self._reception.name)
         self._stopped.set()

@@ -218,8 +218,10 @@ class Serving:
                 break
             await asyncio.sleep(0.01)
         await self._executor.close()
-        if self._patient:
-            await self._driver.flush(LOST_AFTER_SECONDS, absent=True)
+        until = self._loop.time() + LOST_AFTER_SECONDS
+        while self._patient and self._loop.time() < until:  # who stops it again need not wait so long
+            if await self._driver.flush(0.5, absent=True):
+                break
         if self._driver.connected:
             await self._driver.flush(1.0)
             self._driver.let_go()

@@ -62,15 +62,29 @@ class Call(Struct, eq=False):
     load: int = 0
     stream: deque[Awaited] | None = None
     started: bool = False
+    answered: bool = False
+    """Whether a large result is on its way."""
     ended: bool = False
     fault: EasyRemoteError | None = None
     taken: int = 0
+    places: frozenset[bytes] = frozenset()
+    """The nodes it was sent to."""
+    been_there: bool = False
+    """Whether it was sent to its node before this time."""
     avoid: bytes = b""
     """The node that has the call beside which this one is made."""
     again: bool = False
     """Whether it may have run before, and may run once more."""
     unsure: bool = False
     """Whether it was sent in a session that is gone: its node may have it, whatever this session says."""
+
+    @property
+    def harmless(self) -> bool:
+        """Whether making it once more does no harm: it has not left, or the node that has it says so."""
+        if self.attempts == 0 or self.again:
+            return True
+        card = self.view.functions.get(self.function) if self.view is not None else None
+        return card is not None and card.idempotent and not self.started
 
     @property
     def id(self) -> str:
@@ -157,6 +171,12 @@ def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
             return BusyError(
                 f"{call.function!r}: every node that offers it is full, and stayed so for "
                 f"{call.request.patience:g} s. Try again later, or add a node",
+                **where,
+            )
+        case "repeated" if not call.been_there and not call.unsure:
+            return RefusedError(
+                f"node {node!r} answered so many calls of this device meanwhile that it cannot tell {call.function!r} from a "
+                "repeat; it has not run there. Call it again",
                 **where,
             )
         case "repeated":

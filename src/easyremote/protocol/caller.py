@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec import Raw, structs
 
 from easyremote.errors import (
+    BusyError,
     EasyRemoteError,
     HandshakeError,
     RemoteProtocolError,
@@ -150,6 +151,8 @@ class Caller:
             if call.excluded or call.avoid:
                 avoided = call.excluded | {call.avoid}
                 candidates = [one for one in candidates if one.endpoint not in avoided]
+                if not candidates and call.avoid:
+                    return self._fault(call, BusyError(f"no other node could take {call.function!r} as well"))
                 if not candidates:
                     return self._wait_for_room(call, now)
             if not self._directory.synced:
@@ -217,6 +220,8 @@ class Caller:
         if self._probe_at == NEVER:
             self._probe_at = now + PROBE_SECONDS
         call.load = view.candidate.sent()
+        call.been_there = view.card.endpoint in call.places
+        call.places |= {view.card.endpoint}
         request = call.request
         timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
         window = STREAM_WINDOW_BYTES if request.stream else 0
@@ -238,13 +243,19 @@ class Caller:
             return [Dial(view.card.endpoint, view.addresses, view.card.fingerprint)]
         return []
 
-    def has_another(self, number: int) -> bool:
-        """Whether there is a node that could take this call as well as the one that has it."""
+    def harmless(self, number: int) -> bool:
+        """Whether making this call once more does no harm."""
         call = self._calls.get(number)
-        if call is None or call.view is None or call.node is not None:
+        return call is not None and call.harmless
+
+    def may_hedge(self, number: int) -> bool:
+        """Whether another node could take this call as well as the one that has it, without harm anywhere."""
+        call = self._calls.get(number)
+        if call is None or call.view is None or call.node is not None or not call.harmless:
             return False
-        here = call.view.card.endpoint
-        return any(one.endpoint != here for one in self._directory.offering(call.function))
+        views = [self._directory.nodes[one.endpoint] for one in self._directory.offering(call.function)]
+        others = [view for view in views if view is not call.view]
+        return bool(others) and all(view.functions[call.function].idempotent for view in others)
 
     def direct(self, number: int) -> bool:
         """Whether a call is with its node over a direct link."""
@@ -279,7 +290,10 @@ class Caller:
         call = self._calls.get(result.call)
         if call is None or call.channel is not channel or call.ended or call.view is None:
             self._came_late(channel, result)
+        elif call.answered:
+            raise RemoteProtocolError(f"{call.node_name!r} answered one call twice")
         elif result.body:
+            call.answered = True
             effects += self._expect(call, channel, result)
         else:
             del self._calls[call.number]
@@ -392,21 +406,24 @@ class Caller:
 
         The others stay with it until it is back or lost.
         """
+        movable = [call for call in self._calls_of(view) if call.channel is not None and self._may_move(call)]
+        sure = {call.number for call in movable if not call.unsure}
+        unsent = {one for channel in self._channels_to(view) for one in channel.take_back(sure)}
         effects: list[Effect] = []
-        for call in self._calls_of(view):
-            if call.channel is None or not self._may_move(call):
-                continue
-            if not call.unsure and call.channel.take_back(call.number):
-                effects += self._move(call, view, now)
-            elif _repeatable(call, view):
-                call.channel.say(Cancel(call.number))  # should it come back, it need not go on
-                effects += self._move(call, view, now)
+        for call in movable:
+            if call.number not in unsent:
+                if not _repeatable(call, view) or call.channel is None:
+                    continue
+                self._drop_arguments(call)
+                self._bodies.forget(call, call.channel)
+                call.channel.say(Cancel(call.number))  # should the node come back, it need not go on
+            effects += self._move(call, view, now)
         return effects + self.retry_waiting(now)
 
     def node_lost(self, view: NodeView, now: float) -> list[Effect]:
         """A node is gone for good: move what surely did not run there, fail the rest."""
         effects: list[Effect] = []
-        channels = [channel for channel in self._sessions if channel.peer == view.card.endpoint]
+        channels = self._channels_to(view)
         unsent = {call for channel in channels for call in asked_in(channel.unsent())}
         unsure = {call for channel in channels for call in asked_in(channel.unacknowledged())}
         for call in self._calls_of(view):
@@ -423,6 +440,9 @@ class Caller:
         for channel in channels:
             self._close(channel)
         return effects + self.retry_waiting(now)
+
+    def _channels_to(self, view: NodeView) -> list[Channel]:
+        return [channel for channel in self._sessions if channel.peer == view.card.endpoint]
 
     def _calls_of(self, view: NodeView) -> list[Call]:
         return [call for call in self._calls.values() if call.view is view]
@@ -472,6 +492,7 @@ class Caller:
         return [Finished(call.number)]
 
     def _fault(self, call: Call, error: EasyRemoteError) -> list[Effect]:
+        error.may_repeat = call.harmless
         self._forget(call)
         return [Faulted(call.number, error)]
 
@@ -512,6 +533,7 @@ class Caller:
                 continue
             if call.deadline <= now:
                 error = timeout_error(call)
+                error.may_repeat = call.harmless
                 self._abandon(call)
                 effects.append(Faulted(number, error))
             elif call.retry_at <= now:

@@ -124,6 +124,8 @@ class Channel:
         self.absent_since = NEVER
         self.gone_since = NEVER
         """Since when the gateway says that its connection broke off."""
+        self.again = -1
+        """The call that its caller said may run once more."""
         self.established = self.follows = handshake is None
         # whoever was called goes the way its caller goes
         self.wake_at = NEVER
@@ -164,17 +166,23 @@ class Channel:
         self._sizes.append(size)
         self._outbox_bytes += size
 
-    def take_back(self, call: int) -> bool:
-        """Do not ask for this call, if the question has not left this device; whether it had not."""
-        for place, message in enumerate(self._outbox):
-            if isinstance(message, Invoke) and message.call == call:
-                del self._outbox[place]
-                self._outbox_bytes -= self._sizes.pop(place)
+    def take_back(self, calls: set[int]) -> set[int]:
+        """Do not ask for these calls, where the question has not left this device; for which it had not."""
+        kept: list[Message] = []
+        sizes: list[int] = []
+        taken: set[int] = set()
+        for message, size in zip(self._outbox, self._sizes, strict=True):
+            if isinstance(message, Invoke) and message.call in calls:
+                taken.add(message.call)
+                self._outbox_bytes -= size
                 if message.body:
                     self.drop_body(message.body)
-                self._reckon()
-                return True
-        return False
+            else:
+                kept.append(message)
+                sizes.append(size)
+        self._outbox, self._sizes = kept, sizes
+        self._reckon()
+        return taken
 
     def number_body(self) -> int:
         """The number for the next large body; the message that names it goes before it."""
@@ -359,7 +367,10 @@ class Channel:
         """
         if size <= 0:
             raise RemoteProtocolError(f"a large body of {size} bytes was announced")
-        self._sinks[number] = _Sink(size)
+        try:
+            self._sinks[number] = _Sink(size)
+        except (OSError, OverflowError, MemoryError) as error:
+            raise RemoteProtocolError(f"no room for a large body of {size:,} bytes: {error}") from None
 
     def refuse_body(self, number: int) -> None:
         """Forget a body that was expected; its parts are dropped unopened."""

@@ -47,6 +47,7 @@ class NodeView:
         "load",
         "membership",
         "missing_until",
+        "patience_seconds",
         "suspect_at",
         "why_missing",
     )
@@ -58,6 +59,7 @@ class NodeView:
         self.suspect_at = NEVER
         """From when on nothing new waits for it, and what may run elsewhere does."""
         self.why_missing = ""
+        self.patience_seconds = 0.0
         self.addresses: list[str] = []
         self.dial_at = NEVER
         """From when on a call may have the node dialled directly."""
@@ -252,6 +254,7 @@ class Directory:
 
     def _miss(self, view: NodeView, suspect_at: float, until: float, why: str) -> None:
         view.suspect_at, view.missing_until, view.why_missing = suspect_at, until, why
+        view.patience_seconds = until - suspect_at
         self._by_function.clear()
 
     # ---- time
@@ -275,7 +278,8 @@ class Directory:
         for view in self.nodes.values():
             if view.missing_until <= now:
                 if speaks(view.card.endpoint):
-                    view.suspect_at = view.missing_until = now + CLOSED_GRACE_SECONDS
+                    view.suspect_at = now + CLOSED_GRACE_SECONDS
+                    view.missing_until = now + max(view.patience_seconds, CLOSED_GRACE_SECONDS)
                 else:
                     lost.append(view)
         self._forget(lost)

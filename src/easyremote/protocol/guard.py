@@ -18,7 +18,7 @@ from easyremote.protocol.standing import Standing
 from easyremote.trust.grant import Grant, granter_of
 from easyremote.trust.identity import device_text
 from easyremote.trust.membership import Membership
-from easyremote.trust.rules import ACCOUNT, NETWORK, Caller, Rule, refusal
+from easyremote.trust.rules import ACCOUNT, NETWORK, OWNER, Caller, Rule, refusal
 from easyremote.wire.limits import GRANTS_MAX
 
 PRESENTS_AT_ONCE, PRESENT_SECONDS = 20, 0.5
@@ -178,6 +178,8 @@ class Guard:
             if function in self._rules and not callable(rule):  # names nobody serves are not remembered
                 introduced.allowed[function] = (membership.expires, granted)
             return granted
+        if rule == OWNER:
+            return why  # what a node does for its owner is not anybody's to give
         if function not in self._rules:
             return why  # nothing is served by that name, and nobody can have been given it
         self._open_grants(introduced)

@@ -114,7 +114,6 @@ class Worker:
         self._stopping: dict[CallKey, _Lane] = {}
         self._remembered = Remembered()
         self._bodies: dict[tuple[int, int], _Job] = {}
-        self._again: CallKey | None = None
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
         self._probe_at = NEVER
@@ -168,7 +167,7 @@ class Worker:
             self.guard.introduce(channel, message.tokens)
             return []
         if isinstance(message, Again):
-            self._again = (channel.peer, message.call)
+            channel.again = message.call
         if isinstance(message, Window):
             job = self._jobs.get((channel.peer, message.call))
             return [Grant(job.key, message.size)] if job is not None and job.running else []
@@ -190,9 +189,9 @@ class Worker:
         job = self._jobs.get(key)
         if job is not None:
             effects += self._asked_again(job, channel, ask)
-        elif key in self._stopping and self._may_repeat(key, function):
+        elif key in self._stopping and self._may_repeat(channel, ask):
             effects += self._refuse(channel, number, "busy", "its last run here has not ended yet")
-        elif key in self._stopping or (key in self._remembered and not self._may_repeat(key, function)):
+        elif key in self._stopping or (key in self._remembered and not self._may_repeat(channel, ask)):
             effects += self._refuse(channel, number, "repeated")
         elif isinstance(granted := self.guard.admit(channel, function), str):
             effects += self._refuse(channel, number, "not_allowed", granted)
@@ -215,15 +214,17 @@ class Worker:
         else:
             self._admit(key, channel, ask, lane, granted, now, effects)
 
-    def _may_repeat(self, key: CallKey, function: str) -> bool:
+    def _may_repeat(self, channel: Channel, ask: Invoke) -> bool:
         """Whether its caller said just now that the call may run once more, and its function lets it."""
-        lane = self._lanes.get(function)
-        return self._again == key and lane is not None and lane.offer.idempotent
+        lane = self._lanes.get(ask.function)
+        return channel.again == ask.call and lane is not None and lane.offer.idempotent
 
     def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""
         if job.yielded:  # items went the other way, and nobody knows which of them arrived
             return self._stop(job, "cancelled") + self._refuse(channel, ask.call, "repeated")
+        if (ask.size or memoryview(ask.arguments).nbytes) != job.bytes_in:
+            raise RemoteProtocolError("a call was asked for again with other arguments")
         job.channel = channel
         bodies = [body for body, waiting in self._bodies.items() if waiting is job]
         for body in bodies:

@@ -15,8 +15,8 @@ from easyremote.client.retry import TOKENS_MAX, Persistence, Retry, RetryBudget
 from easyremote.errors import (
     BusyError,
     CallCancelledError,
-    CallTimeoutError,
     EasyRemoteError,
+    EncodeError,
     LinkError,
     NodeLostError,
     UsageError,
@@ -27,6 +27,7 @@ from easyremote.protocol.events import CallRequested
 
 VALUE = Raw(b"\x01")
 LOST = NodeLostError("gone", ran="accepted")
+LOST.may_repeat = True  # the node that had the call said that its function is idempotent
 
 
 class Loop:
@@ -63,7 +64,7 @@ class Loop:
 class Desk:
     """An engine whose nodes are played by the test, and the one who waits."""
 
-    def __init__(self, *, idempotent: bool = True, others: bool = True, **options: Any) -> None:
+    def __init__(self, *, others: bool = True, **options: Any) -> None:
         self.loop = Loop()
         self.budget = RetryBudget()
         self.sent: list[CallRequested] = []
@@ -71,7 +72,7 @@ class Desk:
         self.outcome: list[tuple[Value | None, EasyRemoteError | None]] = []
         self.number = itertools.count(100).__next__
         self._waiters: dict[int, Any] = {}
-        self._idempotent, self._others = idempotent, others
+        self._others = others
         timeout = options.pop("timeout", None)
         request = CallRequested(1, "resize", b"", timeout=timeout)
         self.persistence = Persistence(self, request, self, Options(**options))  # type: ignore[arg-type]
@@ -85,10 +86,7 @@ class Desk:
         self.cancelled.append(number)
         self.ends(number, CallCancelledError())
 
-    def idempotent(self, function: str) -> bool:
-        return self._idempotent
-
-    def has_another(self, number: int) -> bool:
+    def may_hedge(self, number: int) -> bool:
         return self._others
 
     def let_go(self, persistence: Persistence) -> None:
@@ -130,7 +128,7 @@ def test_the_last_error_is_told_when_all_attempts_have_failed() -> None:
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (LOST, False),
+        (NodeLostError("gone", ran="accepted"), False),
         (NodeLostError("gone", ran="unconfirmed"), False),
         (NodeLostError("gone", ran="not sent"), True),
         (BusyError("full"), True),
@@ -140,7 +138,7 @@ def test_the_last_error_is_told_when_all_attempts_have_failed() -> None:
 def test_what_may_not_run_twice_is_made_again_only_if_it_has_surely_not_run(
     error: EasyRemoteError, again: bool
 ) -> None:
-    desk = Desk(idempotent=False, retry=Retry(backoff=1.0))
+    desk = Desk(retry=Retry(backoff=1.0))
     desk.ends(1, error)
     desk.loop.run(1.0)
     assert (len(desk.sent) == 2) is again
@@ -165,8 +163,34 @@ def test_all_attempts_share_the_calls_time() -> None:
     assert desk.sent[1].timeout == 2.0
     desk.loop.run(5.0)
     desk.ends(desk.sent[1].call, LOST)
-    desk.loop.run(6.0)
-    assert isinstance(desk.error, CallTimeoutError)
+    assert desk.error is LOST, "there is no time for another attempt, and the error says more than that"
+
+
+def test_a_pause_does_not_reach_beyond_the_calls_time() -> None:
+    desk = Desk(timeout=1.0, retry=Retry(max_attempts=10, backoff=1e9))
+    while not desk.outcome:
+        desk.ends(desk.sent[-1].call, LOST)
+        desk.loop.run(desk.loop.now + 0.5)
+    assert desk.error is LOST
+    assert desk.loop.now <= 1.5
+
+
+def test_an_answer_that_is_no_value_is_not_waited_out() -> None:
+    desk = Desk(hedge_after=0.5)
+    desk.loop.run(0.5)
+    error = EncodeError("its result cannot be sent")
+    desk.ends(desk.sent[0].call, error)
+    assert desk.error is error
+    assert desk.cancelled == [desk.sent[1].call]
+
+
+def test_a_call_that_was_cancelled_before_it_began_is_not_made() -> None:
+    desk = Desk(retry=Retry())
+    late = Persistence(desk, CallRequested(2, "resize", b""), desk, Options(retry=Retry()))  # type: ignore[arg-type]
+    desk.let_go = lambda persistence: None  # type: ignore[method-assign, assignment]
+    late.cancel()
+    late.begin()
+    assert [request.call for request in desk.sent] == [1]
 
 
 def test_a_slow_call_is_made_on_another_node_and_the_first_answer_counts() -> None:
@@ -191,9 +215,9 @@ def test_of_two_attempts_the_one_that_is_left_may_still_bring_it() -> None:
     assert desk.outcome == [(VALUE, None)]
 
 
-@pytest.mark.parametrize("why", ["not idempotent", "no other node", "answered before"])
+@pytest.mark.parametrize("why", ["no other node may", "answered before"])
 def test_a_call_is_not_made_twice_without_need_or_leave(why: str) -> None:
-    desk = Desk(idempotent=why != "not idempotent", others=why != "no other node", hedge_after=0.5)
+    desk = Desk(others=why != "no other node may", hedge_after=0.5)
     if why == "answered before":
         desk.ends(1)
     desk.loop.run(1.0)
@@ -232,7 +256,7 @@ def test_the_budget_is_the_clients() -> None:
 
 def test_pauses_are_drawn_from_ever_longer_spans() -> None:
     retry = Retry(backoff=0.1)
-    for attempts, longest in ((1, 0.1), (2, 0.2), (5, 1.6), (30, 60.0)):
+    for attempts, longest in ((1, 0.1), (2, 0.2), (5, 1.6), (30, 60.0), (5000, 60.0)):
         pauses = [retry.pause_seconds(attempts) for _ in range(500)]
         assert max(pauses) <= longest
         assert max(pauses) > 0.8 * longest

@@ -13,6 +13,7 @@ from easyremote.errors import (
     NodeLostError,
     RefusedError,
     RemoteError,
+    RemoteProtocolError,
     UnknownFunctionError,
     UnknownNodeError,
     ValueTooLargeError,
@@ -508,6 +509,65 @@ def test_a_node_of_an_earlier_version_is_not_told_what_it_does_not_know() -> Non
     assert settled(silent(asker, first, 0.2)) == []
     (moved,) = other.hears(asker, 0.2)
     assert isinstance(moved, Invoke)
+
+
+def test_who_answers_one_call_twice_breaks_the_protocol() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    node.hears(asker, 0.0)
+    channel = asker.channel(node)
+    assert asker.caller.take(channel, Result(1, EMPTY, 4, 100_000), 0.1) == []
+    with pytest.raises(RemoteProtocolError, match="twice"):
+        asker.caller.take(channel, Result(1, EMPTY, 5, 100_000), 0.2)
+
+
+def test_a_call_beside_another_that_finds_no_other_node_ends() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(1, "safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    assert asker.caller.may_hedge(1)
+    assert settled(asker.caller.request(ask(2, "safe", beside=1), 0.1)) == []
+    assert [message.call for message in other.hears(asker, 0.1)] == [2]
+    assert isinstance(error(asker.loses(other, 0.2)), BusyError), "it is not made where the first one is"
+    assert not asker.caller.may_hedge(1)
+
+
+def test_what_a_lost_call_may_do_again_is_what_its_own_node_said() -> None:
+    for function, may in ((RESIZE, False), (SAFE, True)):
+        node = FakeNode("one", function)
+        asker = Asker(node)
+        asker.caller.request(ask(function=function.name), 0.0)
+        node.hears(asker, 0.0)
+        pretender = FakeNode("two", FunctionCard(name=function.name, idempotent=not may))
+        asker.directory.take_change(Change(pretender.presence()), 0.1)
+        asker.directory.take_change(Change(Departed(endpoint=pretender.endpoint, reason="left")), 0.1)
+        asker.directory.expire(0.1)
+        assert error(asker.loses(node, 0.2)).may_repeat is may
+
+
+def test_what_was_not_sent_to_a_node_before_has_not_run_there() -> None:
+    node = FakeNode("lab", RESIZE)
+    asker = Asker(node)
+    asker.caller.request(ask(), 0.0)
+    node.hears(asker, 0.0)
+    found = error(asker.caller.take(asker.channel(node), Refuse(1, "repeated"), 0.1))
+    assert isinstance(found, RefusedError)
+    assert "has not run" in str(found)
+
+
+def test_what_leaves_a_silent_node_takes_its_arguments_along() -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes, max_value_bytes=1 << 30)
+    large = bytes(30 << 20)
+    asker.caller.request(CallRequested(1, "safe", large), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    channel = asker.channel(first)
+    assert channel._bodies
+    silent(asker, first, 0.2)
+    assert not channel._bodies, "what is left of them is not sent should it come back"
 
 
 def test_nothing_new_waits_for_a_silent_node() -> None:

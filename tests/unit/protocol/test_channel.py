@@ -150,6 +150,12 @@ def test_a_part_never_overtakes_the_message_that_announces_its_body() -> None:
     assert [message for message in messages if isinstance(message, Part)] == messages[20:]
 
 
+def test_a_body_that_there_is_no_room_for_breaks_the_session_and_nothing_else() -> None:
+    _, other = channels()
+    with pytest.raises(RemoteProtocolError, match="no room"):
+        other.expect_body(1, 2**62)
+
+
 def test_bodies_take_turns() -> None:
     one, other = channels()
     for number in (1, 2):

@@ -82,6 +82,16 @@ def test_a_new_process_of_a_node_shows_that_the_one_before_is_gone() -> None:
     assert directory.named("one") is directory.nodes[new.endpoint]
 
 
+def test_a_silent_node_that_spoke_directly_has_all_of_its_time_from_then_on() -> None:
+    node = FakeNode("one", RESIZE)
+    directory = directory_of(node)
+    departs(directory, node, "silent", 5.0)
+    directory.suspects(5.0)
+    assert directory.expire(65.0, lambda endpoint: True) == []
+    assert directory.expire(124.0) == []
+    assert [view.card.name for view in directory.expire(125.0)] == ["one"]
+
+
 def test_a_node_that_left_is_gone_at_once() -> None:
     for reason in ("left", "replaced"):
         node = FakeNode("one", RESIZE)

@@ -292,6 +292,22 @@ def test_a_grant_of_the_node_itself_lets_in_and_is_named() -> None:
     assert found.spends == ()
 
 
+def test_no_grant_reaches_what_a_node_does_for_its_owner() -> None:
+    gate = Gate()
+    gate.guard.set_rule("easynet-drain", OWNER)
+    for grant in (
+        gate.grant(),
+        gate.grant(OPERATOR, gate.operators()),
+        gate.grant(functions=("easynet-drain",)),
+    ):
+        gate.shows(grant)
+        assert not gate.lets_in("easynet-drain")
+    gate.shows(account="ann")
+    assert gate.lets_in("easynet-drain")
+    gate.shows(roles=("client", "operator"))
+    assert gate.lets_in("easynet-drain")
+
+
 def test_a_call_that_needs_no_grant_is_not_told_as_one_by_grant() -> None:
     gate = Gate()
     gate.shows(gate.grant(max_calls=1))

@@ -383,6 +383,14 @@ def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_in_the_queue_ba
     assert start.key == place.key(500)
 
 
+@pytest.mark.parametrize("size", [2**62, 1 << 30, 100_001])
+def test_a_call_that_is_asked_for_again_with_other_arguments_breaks_the_session(size: int) -> None:
+    place = Place()
+    place.asks(1, body=1, size=100_000)
+    with pytest.raises(RemoteProtocolError, match="other arguments"):
+        place.asks(1, body=2, size=size)
+
+
 # ---- calls that may run twice
 
 
