@@ -19,7 +19,7 @@ from easyremote.trust.grant import Grant, Terms, issue_grant
 from easyremote.trust.identity import Identity, device_text
 from easyremote.trust.membership import issue_membership
 from easyremote.trust.revocation import Revocations, sign_revocations
-from easyremote.trust.rules import ACCOUNT, NETWORK, Caller, Rule
+from easyremote.trust.rules import ACCOUNT, NETWORK, OWNER, Caller, Rule
 from easyremote.wire.limits import GRANTS_MAX
 
 DAY = 24 * 3600.0
