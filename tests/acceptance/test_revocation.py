@@ -182,8 +182,9 @@ def until_of(member: Member) -> float:
     return read_membership(kept.credential, member.device, kept.root, 0.0).expires
 
 
-def test_who_is_not_renewed_is_refused_by_the_nodes(clubs: Clubs) -> None:
+def test_who_is_not_renewed_is_refused_by_the_nodes(clubs: Clubs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that goes on letting a lapsed device in does not help it."""
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", 0.0)
     club = clubs(membership_seconds=2.0, heartbeat_timeout_seconds=60.0)  # leases are looked at too late
     node = club.member("box", "node").node("lab")
     node.register(lambda: 1, name="one")

@@ -22,6 +22,12 @@ WAITED_SECONDS = 1.0
 """A call that was let in in time may still wait for its arguments or its turn."""
 
 
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks agree to the second, so that ends can be told to the second."""
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", 0.0)
+
+
 class Watched(Scenario):
     """A scenario with short memberships, in which one client is put out, and every start of a call is judged."""
 

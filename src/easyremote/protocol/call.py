@@ -67,7 +67,7 @@ class Call(Struct, eq=False):
     ended: bool = False
     fault: EasyRemoteError | None = None
     taken: int = 0
-    places: frozenset[bytes] = frozenset()
+    places: tuple[bytes, ...] = ()
     """The nodes it was sent to."""
     been_there: bool = False
     """Whether it was sent to its node before this time."""

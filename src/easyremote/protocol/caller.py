@@ -220,8 +220,9 @@ class Caller:
         if self._probe_at == NEVER:
             self._probe_at = now + PROBE_SECONDS
         call.load = view.candidate.sent()
-        call.been_there = view.card.endpoint in call.places
-        call.places |= {view.card.endpoint}
+        endpoint = view.card.endpoint
+        call.been_there = endpoint in call.places
+        call.places += (endpoint,)
         request = call.request
         timeout = None if call.deadline == NEVER else max(call.deadline - now, 0.001)
         window = STREAM_WINDOW_BYTES if request.stream else 0

@@ -232,7 +232,7 @@ class Directory:
             raise MembershipError(f"{membership.name!r} is not a node of this network")
         if membership.name != card.name:
             raise MembershipError(f"{membership.name!r} showed a card as {card.name!r}")
-        if card.expires_seconds is not None and card.expires_seconds <= self._standing.clock():
+        if card.expires_seconds is not None and card.expires_seconds <= self._standing.earliest():
             raise MembershipError(f"the card of {card.name!r} has expired")
         return membership
 

@@ -13,6 +13,9 @@ from easyremote.trust.authority import Authority
 from easyremote.trust.membership import Membership
 from easyremote.wire.limits import GRANTS_MAX
 
+LEEWAY_SECONDS = 60.0
+"""How far two clocks may be apart before the one calls expired what the other has just made."""
+
 
 class Standing:
     """One device's network, membership and grants; shared by the parts of its machine.
@@ -65,7 +68,11 @@ class Standing:
         """
         if self.authority is None:
             raise MembershipError("this device has not joined a network yet")
-        return self.authority.check(credential, device, self.clock())
+        return self.authority.check(credential, device, self.earliest())
+
+    def earliest(self) -> float:
+        """What time it may still be, if the clock here is fast: what others show has not expired before."""
+        return self.clock() - LEEWAY_SECONDS
 
     def revoked(self, device: bytes) -> bool:
         """Whether that device no longer counts."""

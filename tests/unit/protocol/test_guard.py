@@ -12,7 +12,7 @@ from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.effects import Spent
 from easyremote.protocol.guard import GRANT_CACHE_SECONDS, PRESENTS_AT_ONCE, REASONS_MAX, Guard, Pass
-from easyremote.protocol.standing import Standing
+from easyremote.protocol.standing import LEEWAY_SECONDS, Standing
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.trust.charter import Charter, sign_charter
 from easyremote.trust.grant import Grant, Terms, issue_grant
@@ -25,6 +25,12 @@ from easyremote.wire.limits import GRANTS_MAX
 DAY = 24 * 3600.0
 _chance = random.Random("guard")
 NODE, CALLER, OPERATOR, SIBLING, PLAIN = (Identity.from_seed(_chance.randbytes(32)) for _ in range(5))
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks agree to the second, so that ends can be told to the second."""
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", 0.0)
 
 
 class Calendar:
@@ -290,6 +296,19 @@ def test_a_grant_of_the_node_itself_lets_in_and_is_named() -> None:
     assert found.caller.name == "laptop"
     assert found.caller.grant == Grant(grant).id.hex()[:8]
     assert found.spends == ()
+
+
+def test_what_has_just_expired_by_this_clock_may_not_have_by_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", LEEWAY_SECONDS)
+    gate = closed_gate()
+    gate.shows(gate.grant(expires=EPOCH + 100.0), seconds=100.0)
+    gate.calendar.now = EPOCH + 100.0 + LEEWAY_SECONDS - 1.0
+    gate.shows(gate.grant(expires=EPOCH + 100.0), seconds=100.0)
+    assert gate.lets_in()
+    gate.calendar.now = EPOCH + 100.0 + LEEWAY_SECONDS + 2.0
+    assert not gate.lets_in()
 
 
 def test_no_grant_reaches_what_a_node_does_for_its_owner() -> None:

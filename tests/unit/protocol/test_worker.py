@@ -39,6 +39,12 @@ CREDENTIAL = REALM.credential(CALLER, "laptop")
 LAPTOP = Caller(device_text(CALLER), "laptop", "owner", ("client", "node"))
 
 
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks agree to the second, so that ends can be told to the second."""
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", 0.0)
+
+
 class Closed:
     """The worker's door to its sessions: notes which were closed and reset."""
 
