@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -135,3 +137,24 @@ def test_the_line_of_an_invite_is_in_sight_whatever_the_terminal(
     assert last.startswith("easynet join easyremote-invite:")
     assert ("▄" in screen.getvalue()) is shows_code
     assert any("QR code" in line for line in before) is not shows_code
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state"),
+    [(0.0, "ok"), (600.0, "note"), (-600.0, "note"), (7200.0, "wrong"), (-7200.0, "wrong")],
+)
+def test_doctor_compares_the_clocks(
+    clubs: Clubs, monkeypatch: pytest.MonkeyPatch, ahead: float, state: str
+) -> None:
+    box = clubs().member("box", "client")
+    box.client().list_nodes()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - ahead)  # this machine's; the gateway's is right
+    found = doctor(box)["clock"]
+    assert found.state == state
+    if ahead:
+        told = re.search(r"([\d,]+) s (ahead|behind)", found.found)
+        assert told is not None
+        assert abs(int(told[1].replace(",", "")) - abs(ahead)) <= 2
+        assert told[2] == ("ahead" if ahead > 0 else "behind")
+        assert "timedatectl" in found.remedy

@@ -215,6 +215,7 @@ def _network(settings: Settings) -> Iterator[Finding]:
             settings.gateway, connect_timeout=settings.connect_timeout, home=settings.home, direct=False
         ) as client:
             records = client.list_nodes()
+            yield _clock(settings, client.gateway_address)
             membership = _membership(settings, client.gateway_address)
             yield _belonging(membership)
             yield _nodes(settings, [record.name for record in records])
@@ -225,6 +226,26 @@ def _network(settings: Settings) -> Iterator[Finding]:
         remedy = "see that it is an EasyRemote gateway of this version: easynet --version there and here"
         first = str(error).split("\n", 1)[0]
         yield Finding(check="protocol", state="wrong", found=first, remedy=remedy, exit=exit_for(error))
+
+
+def _clock(settings: Settings, address: str) -> Finding:
+    """Memberships, grants and certificates end by the clock: those of two devices must not be far apart."""
+    from easyremote.links.loop import run_in_background
+    from easyremote.links.relay import clock_error
+    from easyremote.protocol.standing import LEEWAY_SECONDS
+    from easyremote.trust.keyring import Keyring
+    from easyremote.trust.wallet import Wallet
+
+    kept = Wallet(Keyring(settings.home)).at(address)
+    certificate = kept.certificate if kept is not None else b""
+    ahead = run_in_background(clock_error(address, certificate, timeout_seconds=settings.connect_timeout))
+    if ahead is None:
+        return Finding(check="clock", state="note", found="the gateway does not say what time it is there")
+    if abs(ahead) < LEEWAY_SECONDS / 2:
+        return Finding(check="clock", state="ok", found="agrees with the gateway's")
+    found = f"the gateway's is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    remedy = "set the one that is wrong, for instance with: timedatectl set-ntp true"
+    return Finding(check="clock", state="wrong" if abs(ahead) > 3600 else "note", found=found, remedy=remedy)
 
 
 def _membership(settings: Settings, address: str) -> Membership:

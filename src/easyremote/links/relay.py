@@ -11,6 +11,7 @@ import errno
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -54,6 +55,24 @@ async def connect(address: str, certificate: bytes, *, timeout_seconds: float) -
         CertificateError: It shows another certificate.
     """
     return rpc.begin(await _connection(address, certificate, timeout_seconds), CONNECT, address)
+
+
+async def clock_error(address: str, certificate: bytes, *, timeout_seconds: float) -> float | None:
+    """By how many seconds the gateway's clock is ahead of this machine's, to the second; None if it does not say.
+
+    Raises:
+        LinkError: Nothing answers there within the time, or what answers is not a gateway.
+        CertificateError: It shows another certificate.
+    """
+    call = rpc.begin(await _connection(address, certificate, timeout_seconds), CONNECT, address)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await call.receive()
+        return None if call.date_seconds is None else call.date_seconds - time.time()
+    except TimeoutError:
+        raise unreachable(address, timeout_seconds) from None
+    finally:
+        await call.close()
 
 
 async def enroll(

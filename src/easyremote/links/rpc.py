@@ -7,10 +7,12 @@ compression. Messages are bytes: who uses this knows what they mean.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate, parsedate_to_datetime
 from typing import TypeAlias, cast
 from urllib.parse import quote, unquote
 
@@ -47,6 +49,7 @@ class Call(Stream):
         "_unread",
         "_waiter",
         "address",
+        "date_seconds",
         "path",
         "status",
     )
@@ -57,6 +60,8 @@ class Call(Stream):
         self.path = path
         self.status = -1
         """gRPC's code for how it ended, once a client knows."""
+        self.date_seconds: float | None = None
+        """What time it was at the server when it answered, as far as it says (RFC 9110, section 6.6.1)."""
         self._reason = ""
         self._answered = False
         self._messages: deque[bytes | bytearray] = deque()
@@ -115,7 +120,7 @@ class Call(Stream):
     def answer(self) -> None:
         """A server takes the call up: its messages can come."""
         self._answered = True
-        self.connection.say(self, ANSWER)
+        self.connection.say(self, [*ANSWER, ("date", formatdate(usegmt=True))])
 
     def finish(self, status: int = OK, message: str = "") -> None:
         """Say how it ended, at a server's end; break it off at a client's."""
@@ -143,6 +148,9 @@ class Call(Stream):
     def headers_came(self, headers: Headers) -> None:
         """A client learns whether this is gRPC, and at the end how it went."""
         said = dict(headers)
+        if "date" in said:
+            with contextlib.suppress(ValueError, OverflowError):
+                self.date_seconds = parsedate_to_datetime(said["date"]).timestamp()
         if said.get(":status", "200") != "200":
             self._reason = f"HTTP status {said[':status']}"
         if "grpc-status" in said:
