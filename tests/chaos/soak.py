@@ -34,10 +34,11 @@ EXCUSED = {
     "NodeLostError": "its node was killed with it in its hands",
     "UnknownFunctionError": "it was asked for while no node was there",
     "UnknownNodeError": "likewise",
+    "RefusedError": "the only node that was there was leaving",
     "LinkError": "the gateway was away for longer than a call waits for it",
 }
 """What a call may come to here, other than its answer, and why."""
-NEVER_RAN = {"UnknownFunctionError", "UnknownNodeError", "BusyError"}
+NEVER_RAN = {"UnknownFunctionError", "UnknownNodeError", "BusyError", "RefusedError"}
 AGAIN = "-again"
 """How the keys of calls end that may run twice."""
 GROWTH_BYTES, GROWTH_FILES = 48 << 20, 32
