@@ -160,7 +160,10 @@ def test_a_grant_can_be_narrowed_offline_and_never_widened(
         assert {one for one in ("private", "scan") if may(client, one)} == allowed
 
 
-def test_a_grant_expires(club: Club, owner: Member, node: ComputeNode) -> None:
+def test_a_grant_expires(
+    club: Club, owner: Member, node: ComputeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("easyremote.protocol.standing.LEEWAY_SECONDS", 0.0)
     carol = club.member("carol")
     line = give(owner, functions=("private",), devices=(carol.device,), expires=time.time() + 2)
     client = seen(carol.client(grants=[line]))

@@ -23,6 +23,7 @@ from easyremote.errors import (
     NotAllowedError,
     ScheduleError,
 )
+from easyremote.protocol.standing import LEEWAY_SECONDS
 from easyremote.testing.realm import Realm
 from easyremote.trust.handshake import HYBRID, Prekeys
 from easyremote.trust.identity import Identity
@@ -186,7 +187,7 @@ def test_an_old_card_does_not_take_the_place_of_a_newer(scene: Scene) -> None:
 
 def test_an_expired_card_is_not_believed(scene: Scene) -> None:
     """A card from a backup of the gateway's: well signed, and long over."""
-    past = time.time() - 1.0
+    past = time.time() - LEEWAY_SECONDS - 1.0
     scene.gateway.rewrites_presences(lambda shown: change_card(shown, scene.lab, expires_seconds=past))
     assert scene.client("victim").list_nodes() == []
 
