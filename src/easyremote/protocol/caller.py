@@ -1,4 +1,4 @@
-"""The caller's machine: chooses a node for each call, asks it, and settles the call once.
+"""The caller's machine: has a node chosen for each call, asks it, and settles the call once.
 
 It never runs anything and never decodes a value; it does not know what links are.
 """
@@ -9,10 +9,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Raw, structs
+from msgspec import Raw
 
 from easyremote.errors import (
-    BusyError,
     EasyRemoteError,
     HandshakeError,
     RemoteProtocolError,
@@ -25,25 +24,19 @@ from easyremote.protocol.call import (
     UNCONFIRMED,
     Awaited,
     Call,
-    away_error,
     fault_error,
     lost_error,
     refusal_error,
     timeout_error,
-    unknown_function_error,
-    unknown_node_error,
 )
 from easyremote.protocol.channel import Channel
-from easyremote.protocol.company import Company
+from easyremote.protocol.choice import Choice, Later
 from easyremote.protocol.directory import Directory, NodeView
 from easyremote.protocol.effects import Answered, Delivered, Dial, Effect, Faulted, Finished, Notice
 from easyremote.protocol.events import CallRequested
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.routes import RELAY
 from easyremote.protocol.sessions import Sessions
-from easyremote.schedule.candidates import Candidate
-from easyremote.schedule.decision import decide
-from easyremote.schedule.requirements import Requirement
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.wire.bundle import (
     EMPTY,
@@ -85,8 +78,7 @@ class Caller:
         self._bodies = Bodies(max_value_bytes)
         self._timers: list[tuple[float, int]] = []
         self._probe_at = NEVER
-        self._requirements: dict[str, Requirement] = {}
-        self._company = Company(sessions, directory)
+        self._choice = Choice(sessions, directory, dice)
         self.late = 0
         """Answers that came after their call was settled, since the start."""
 
@@ -139,64 +131,16 @@ class Caller:
 
     def _place(self, call: Call, now: float) -> list[Effect]:
         """Find a node and ask it; or wait; or fail."""
-        view: NodeView | None
-        if call.node is not None:
-            view = self._directory.named(call.node)
-            if view is None or not view.present:
-                return self._wait_for_news(call, now)
-        else:
-            candidates = self._directory.offering(call.function)
-            if not candidates:
-                return self._wait_for_news(call, now)
-            if call.excluded or call.avoid:
-                avoided = call.excluded | {call.avoid}
-                candidates = [one for one in candidates if one.endpoint not in avoided]
-                if not candidates and call.avoid:
-                    return self._fault(call, BusyError(f"no other node could take {call.function!r} as well"))
-                if not candidates:
-                    return self._wait_for_room(call, now)
-            if not self._directory.synced:
-                return self._wait_for_news(call, now)
-            chosen = candidates[0]
-            if len(candidates) > 1 or call.request.requirement is not None:
-                try:
-                    chosen = self._company.of(call, len(self._calls)) or self._choose(call, candidates, now)
-                except EasyRemoteError as error:
-                    return self._fault(call, error)
-            view = self._directory.nodes[chosen.endpoint]
-        if not self._directory.synced:
-            return self._wait_for_news(call, now)
-        return self._ask(call, view, now)
-
-    def _choose(self, call: Call, candidates: list[Candidate], now: float) -> Candidate:
-        requirement = self._requirements.get(call.function)
-        if call.request.requirement is not None:
-            requirement = structs.replace(call.request.requirement, function=call.function)
-        elif requirement is None:
-            requirement = self._requirements[call.function] = Requirement(function=call.function)
-        policy = call.request.policy
-        chosen = decide(requirement, candidates, policy=policy, now=now, entropy=self._dice).chosen
-        self._company.chosen(call.function, chosen)
-        return chosen
-
-    def _wait_for_news(self, call: Call, now: float) -> list[Effect]:
-        """No such node is present; it may be that it soon is."""
-        directory = self._directory
-        hope = not directory.synced
-        if not hope:
-            view = directory.named(call.node) if call.node is not None else None
-            expected = view is not None and view.expected
-            hope = expected if call.node is not None else directory.missing_offers(call.function)
-        if hope:
-            self._waiting[call.number] = call
-            return []
-        away = directory.away(call.function, call.node)
-        if away is not None:
-            return self._fault(call, away_error(call, away))
-        if call.node is not None:
-            return self._fault(call, unknown_node_error(call.node, {view.card.name for view in directory}))
-        present = sum(1 for _ in directory)
-        return self._fault(call, unknown_function_error(call.function, directory.function_names(), present))
+        try:
+            found = self._choice.of(call, len(self._calls), now)
+        except EasyRemoteError as error:
+            return self._fault(call, error.with_traceback(None))  # whose call it is sees its own lines
+        if isinstance(found, NodeView):
+            return self._ask(call, found, now)
+        if found is Later.ROOM:
+            return self._wait_for_room(call, now)
+        self._waiting[call.number] = call
+        return []
 
     def _wait_for_room(self, call: Call, now: float) -> list[Effect]:
         """Everyone refused for now: try again a little later, each time a little later still."""
@@ -252,11 +196,7 @@ class Caller:
     def may_hedge(self, number: int) -> bool:
         """Whether another node could take this call as well as the one that has it, without harm anywhere."""
         call = self._calls.get(number)
-        if call is None or call.view is None or call.node is not None or not call.harmless:
-            return False
-        views = [self._directory.nodes[one.endpoint] for one in self._directory.offering(call.function)]
-        others = [view for view in views if view is not call.view]
-        return bool(others) and all(view.functions[call.function].idempotent for view in others)
+        return call is not None and self._choice.may_hedge(call)
 
     def direct(self, number: int) -> bool:
         """Whether a call is with its node over a direct link."""
