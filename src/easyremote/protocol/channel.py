@@ -56,6 +56,15 @@ class Retained(msgspec.Struct):
     times_sent: int = 1
 
 
+class Tally:
+    """What is kept of all channels together until it is acknowledged, in bytes."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Opened(msgspec.Struct, frozen=True):
     """A bundle whose turn it is, with its bulk segment still sealed."""
 
@@ -109,7 +118,9 @@ class Channel:
         *,
         handshake: bytes | None = None,
         route: Route | None = None,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = Tally() if tally is None else tally
         self.route = Route(RELAY, {}) if route is None else route
         """The link it goes over."""
         self.session = session
@@ -299,6 +310,7 @@ class Channel:
         size = len(bundle) + (len(sealed_bulk) if sealed_bulk is not None else 0)
         self._retained.append(Retained(counter, pieces, size, messages))
         self._retained_bytes += size
+        self._tally.bytes += size
         self._sent = counter + 1
         self.bundled += len(messages)
         if self._resend_at == NEVER:
@@ -405,8 +417,10 @@ class Channel:
             raise RemoteProtocolError(f"acknowledged frame {ack - 1}, but only {self._sent} were sent")
         self._acked = ack
         retained = self._retained
+        before = self._retained_bytes
         while retained and retained[0].counter < ack:
             self._retained_bytes -= retained.popleft().size
+        self._tally.bytes -= before - self._retained_bytes
         self._resend_seconds = RESEND_SECONDS
         self._resend_at = now + RESEND_SECONDS if retained else NEVER
         if retained and ack < self._recover_until:
@@ -461,6 +475,8 @@ class Channel:
         """The session is forgotten: whoever still speaks here speaks to nobody."""
         self.route.discard(self)
         self.route = Route(RELAY, {})
+        self._tally.bytes -= self._retained_bytes
+        self._tally = Tally()
 
     def undelivered(self, now: float, *, gone: bool = False) -> None:
         """The gateway says that the peer is not there; what was sent may have reached it all the same.

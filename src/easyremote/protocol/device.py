@@ -425,6 +425,12 @@ class Device:
         for link in self.sessions.wake(now, relay=self.attachment.attached):
             reason = "the other end has fallen silent"
             effects += [CloseLink(reason, link), *self._direct_closed(link, reason, now)]
+        while (channel := self.sessions.too_much()) is not None:
+            effects.append(
+                Notice("session broken", detail="too much waits for peers that do not acknowledge it")
+            )
+            self.sessions.reset(channel.peer, channel.session.id, channel.route.link)
+            self._session_over(channel, now, effects)
         if now >= self.direct.wake_at:
             effects += self.direct.wake(now)
         effects += self._expire(now)

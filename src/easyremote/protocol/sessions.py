@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from easyremote.errors import SealError
-from easyremote.protocol.channel import Channel, Opened
+from easyremote.protocol.channel import Channel, Opened, Tally
 from easyremote.protocol.machine import NEVER, Entropy
 from easyremote.protocol.routes import RELAY, Route
 from easyremote.trust.handshake import Prekeys, PublicPrekey, initiate
@@ -26,6 +26,8 @@ SESSION_SECONDS = 3600.0
 IDLE_SECONDS = 1800.0
 """A session in which nothing happened for this long is forgotten."""
 SESSIONS_MAX = 10_000
+RETAINED_BYTES_MAX = 1 << 30
+"""What is kept for all peers together until they acknowledge it; who was heard of longest ago loses it first."""
 RESETS_MAX = 8
 """Resets in one packet: who sends frames of sessions that nobody knows is not answered one by one."""
 
@@ -41,6 +43,7 @@ class Sessions:
         self._entropy = entropy
         self.prekeys = prekeys
         self._channels: dict[tuple[bytes, int], Channel] = {}
+        self._tally = Tally()
         self._current: dict[bytes, Channel] = {}
         self._awake: dict[Route, None] = {}
         self._relay = Route(RELAY, self._awake)
@@ -83,6 +86,7 @@ class Sessions:
             now,
             handshake=handshake,
             route=self._direct.get(peer, self._relay),
+            tally=self._tally,
         )
         self._channels[peer, channel.session.id] = channel
         self._current[peer] = channel
@@ -146,7 +150,7 @@ class Sessions:
         if keys.session_id != sealed.session:
             self.refused += 1
             return None
-        return Channel(Session(keys, initiator=False), peer, now, route=self._relay)
+        return Channel(Session(keys, initiator=False), peer, now, route=self._relay, tally=self._tally)
 
     def reset(self, peer: bytes, session: int, link: int = RELAY) -> None:
         """Tell a peer, over the link it used, that this session is not known here."""
@@ -169,6 +173,13 @@ class Sessions:
         """Forget the session that is missed least: where nothing waits, and nothing was heard for longest."""
         idle = min(self._channels.values(), key=lambda channel: (not channel.quiet, channel.heard_at))
         self.close(idle)
+
+    def too_much(self) -> Channel | None:
+        """The session that is given up because too much is kept for all together: of its peer nothing was heard for longest."""
+        if self._tally.bytes <= RETAINED_BYTES_MAX:
+            return None
+        waiting = [channel for channel in self._channels.values() if channel.retained_bytes]
+        return min(waiting, key=lambda channel: channel.heard_at, default=None)
 
     def forget_idle(self, now: float, busy: set[int]) -> None:
         """Drop sessions in which nothing happened for long, or nobody listens, and no call is open."""

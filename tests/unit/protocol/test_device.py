@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, structs
@@ -14,9 +15,10 @@ from easyremote.errors import UnknownFunctionError
 from easyremote.protocol.attachment import VERSION, hello_transcript, welcome_transcript
 from easyremote.protocol.channel import Channel
 from easyremote.protocol.device import Device
-from easyremote.protocol.effects import Answered, Faulted, RevocationsChanged, Start, Stop
+from easyremote.protocol.effects import Answered, Faulted, Notice, RevocationsChanged, Start, Stop
 from easyremote.protocol.events import (
     CallRequested,
+    Done,
     LinkClosed,
     LinkOpened,
     Offer,
@@ -362,3 +364,21 @@ def test_in_another_network_nothing_of_the_one_before_holds() -> None:
     effects = victim.device.handle(other.joined(victim.device.endpoint[:32], "lab"), 0.2)
     assert Stop(start.key, "cancelled") in effects
     assert list(victim.device.sessions) == []
+
+
+def test_what_waits_for_all_peers_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easyremote.protocol.sessions.RETAINED_BYTES_MAX", 5_000)
+    victim = Victim("node")
+    for number in (1, 2):
+        victim.hears(0.1, Invoke(number, "resize", Raw(VALUE)))
+        victim.device.handle(Done((victim.node.endpoint, number), bytes(2_000)), 0.2)
+        victim.device.pull(0.2)  # it is on its way, and nobody acknowledges it
+        victim.device.handle(Woken(), 0.3)
+        assert len(list(victim.device.sessions)) == 1
+    victim.hears(0.4, Invoke(3, "resize", Raw(VALUE)))
+    victim.device.handle(Done((victim.node.endpoint, 3), bytes(2_000)), 0.5)
+    victim.device.pull(0.5)
+    effects = victim.device.handle(Woken(), 0.6)
+    assert list(victim.device.sessions) == []
+    assert any(isinstance(effect, Notice) and "too much" in effect.detail for effect in effects)
+    assert victim.device.handle(Woken(), 0.7) == []
