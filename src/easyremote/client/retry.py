@@ -124,6 +124,7 @@ class Persistence:
         self._open: dict[int, None] = {}
         self._attempts = 0
         self._over = False
+        self._first_error: EasyRemoteError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._hedge: asyncio.TimerHandle | None = None
         self._give_up_at = float("inf")
@@ -187,16 +188,24 @@ class Persistence:
             return
         if error is None or not isinstance(error, _ABOUT_THE_WAY):  # an answer, if a bad one
             self._finish(value, error)
-        elif (pause := self._pause_before_the_next(error)) is not None:
+            return
+        if self._first_error is None or not isinstance(error, ScheduleError):
+            self._first_error = (
+                error  # that nobody is there yet to try it again says less than what it failed of
+            )
+        if (pause := self._pause_before_the_next(error)) is not None:
             self._timer = self._engine.loop.call_later(pause, self._again)
         elif not self._open and self._timer is None:  # no other attempt may still bring it
-            self._finish(None, error)
+            self._finish(None, self._first_error)
 
     def _pause_before_the_next(self, error: EasyRemoteError) -> float | None:
         """How long to wait before the call is made again; None if it is not to be."""
         if self._open or self._timer is not None or self._attempts >= self._retry.max_attempts:
             return None
-        if not isinstance(error, self._retry.retry_on) or not (error.may_repeat or _has_not_run(error)):
+        wanted = isinstance(error, self._retry.retry_on) or (
+            self._attempts > 1 and isinstance(error, ScheduleError)
+        )
+        if not wanted or not (error.may_repeat or _has_not_run(error)):
             return None
         pause = self._retry.pause_seconds(self._attempts)
         if self._engine.loop.time() + pause >= self._give_up_at or not self._engine.budget.spend():

@@ -159,12 +159,12 @@ class Driver:
 
         Args:
             timeout_seconds: How long.
-            absent: Whether to wait for peers that are away as well, unless their connection broke off.
+            absent: Whether to wait for peers that are away as well, while they may still come back.
         """
         deadline = self._loop.time() + timeout_seconds
-        while self._loop.time() < deadline:
+        while (now := self._loop.time()) < deadline:
             waiting = any(
-                not one.quiet and (one.gone_since if absent else one.absent_since) == NEVER
+                one.outstanding(now) if absent else not one.quiet and one.absent_since == NEVER
                 for one in self._machine.sessions
             )
             if not waiting and not self._machine.attachment.outgoing:

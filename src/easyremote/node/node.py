@@ -101,6 +101,10 @@ class ComputeNode:
         **old_options: object,
     ) -> None:
         for name in old_options:
+            if name == "name":
+                raise TypeError(
+                    "ComputeNode() has no option 'name': the node's name is node_id=, or the second argument"
+                )
             if name != "config":
                 raise TypeError(f"ComputeNode() has no option {name!r}")
             warnings.warn(f"ComputeNode({name}=…) has no effect since version 3", FutureWarning, stacklevel=2)
@@ -258,7 +262,9 @@ class ComputeNode:
             )
         running = self._running
         if running is not None:
-            log.info("node %s is stopping; %d calls are running", self._reception.name, running.open_calls)
+            many = running.open_calls
+            told = "1 call is" if many == 1 else f"{many} calls are"
+            log.info("node %s is stopping; %s running", self._reception.name, told)
             try:
                 run_in_background(running.close(drain_seconds))
             except KeyboardInterrupt:  # Ctrl-C again: what runs is not waited for

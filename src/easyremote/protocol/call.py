@@ -168,9 +168,9 @@ def refusal_error(call: Call, refuse: Refuse) -> EasyRemoteError:
                 f"node {node!r} serves no function {call.function!r}{near(call.function, known)}"
             )
         case "busy":
+            stayed = f", and stayed so for {call.request.patience:g} s" if call.request.patience else ""
             return BusyError(
-                f"{call.function!r}: every node that offers it is full, and stayed so for "
-                f"{call.request.patience:g} s. Try again later, or add a node",
+                f"{call.function!r}: every node that offers it is full{stayed}. Try again later, or add a node",
                 **where,
             )
         case "repeated" if not call.been_there and not call.unsure:

@@ -34,7 +34,14 @@ from easyremote.wire.bundle import (
     write_sealed,
 )
 from easyremote.wire.frame import Pieces
-from easyremote.wire.limits import BUNDLE_BYTES, BUNDLE_MESSAGES, PART_BYTES, WINDOW_BYTES
+from easyremote.wire.limits import (
+    BUNDLE_BYTES,
+    BUNDLE_MESSAGES,
+    LEASE_SECONDS,
+    LOST_AFTER_SECONDS,
+    PART_BYTES,
+    WINDOW_BYTES,
+)
 from easyremote.wire.values import Segments
 
 ACK_DELAY_SECONDS = 0.1
@@ -134,6 +141,7 @@ class Channel:
         self.bundled = 0
         self.absent_since = NEVER
         self.gone_since = NEVER
+        self._patience_seconds = 0.0
         """Since when the gateway says that its connection broke off."""
         self.again = -1
         """The call that its caller said may run once more."""
@@ -478,15 +486,22 @@ class Channel:
         self._tally.bytes -= self._retained_bytes
         self._tally = Tally()
 
-    def undelivered(self, now: float, *, gone: bool = False) -> None:
+    def undelivered(self, now: float, reason: str = "silent") -> None:
         """The gateway says that the peer is not there; what was sent may have reached it all the same.
 
         Args:
             now: The time.
-            gone: Whether its connection broke off, instead of falling silent.
+            reason: ``silent``, or that it ended: ``closed``, ``left``, ``replaced``; anything else is not known.
         """
         self.absent_since = min(self.absent_since, now)
-        self.gone_since = min(self.gone_since, now) if gone else NEVER
+        self.gone_since = min(self.gone_since, now) if reason in ("closed", "left", "replaced") else NEVER
+        self._patience_seconds = LOST_AFTER_SECONDS if reason == "silent" else LEASE_SECONDS
+
+    def outstanding(self, now: float) -> bool:
+        """Whether something waits to be sent or acknowledged, of which it may still come to that."""
+        if self.quiet or self.gone_since < NEVER:
+            return False
+        return self.absent_since == NEVER or now - self.absent_since < self._patience_seconds
 
     def unsent(self) -> list[Message]:
         """Messages that never left this device."""

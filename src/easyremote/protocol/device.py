@@ -257,7 +257,7 @@ class Device:
                     self._peer_back(back, now)
                 return [*self.caller.retry_waiting(now), *self._expire(now)]
             case Undeliverable(peer=peer, head=head, reason=reason):
-                self._undelivered(peer, head, now, gone=reason == "closed")
+                self._undelivered(peer, head, now, reason)
             case Revoked(revocations=revocations):
                 return self._revoked(revocations, now)
             case Operated(number=number, reply=reply, error=error):
@@ -273,6 +273,9 @@ class Device:
         effects += wanted
         if up is not None:
             self.sessions.open_route(link, up.peer, move=up.dialled)
+            for channel in self.caller.channels() if up.dialled else ():
+                if channel.peer == up.peer:
+                    channel.probe()  # the node answers by the way that the newest frame came
             if up.dialled and (view := self.directory.nodes.get(up.peer)) is not None:
                 view.dial_failures = 0
 
@@ -336,14 +339,14 @@ class Device:
             if channel.peer == endpoint and channel.absent_since < NEVER:
                 channel.resend_all(now)
 
-    def _undelivered(self, peer: bytes, head: bytes, now: float, *, gone: bool) -> None:
+    def _undelivered(self, peer: bytes, head: bytes, now: float, reason: str) -> None:
         found = read_head(head)
         if found is None:
             return
         session, _, space = found
         channel = self.sessions.find(peer, session)
         if channel is not None and space == 0 and channel.route.link == RELAY:
-            channel.undelivered(now, gone=gone)
+            channel.undelivered(now, reason)
 
     def _carried(
         self, peer: bytes, body: bytes | memoryview, link: int, now: float, effects: list[Effect]

@@ -19,6 +19,7 @@ from easyremote.errors import (
     EncodeError,
     LinkError,
     NodeLostError,
+    UnknownFunctionError,
     UsageError,
     remote_error,
 )
@@ -164,6 +165,21 @@ def test_all_attempts_share_the_calls_time() -> None:
     desk.loop.run(5.0)
     desk.ends(desk.sent[1].call, LOST)
     assert desk.error is LOST, "there is no time for another attempt, and the error says more than that"
+
+
+def test_while_nobody_is_there_it_is_tried_again_and_the_first_error_is_what_is_told() -> None:
+    nobody = UnknownFunctionError("no node offers it")
+    desk = Desk(retry=Retry(max_attempts=3, backoff=0.0))
+    desk.ends(1, LOST)
+    desk.loop.run(0.0)
+    desk.ends(desk.sent[1].call, nobody)
+    desk.loop.run(0.0)
+    assert len(desk.sent) == 3
+    desk.ends(desk.sent[2].call, nobody)
+    assert desk.error is LOST
+    desk = Desk(retry=Retry(max_attempts=3, backoff=0.0))
+    desk.ends(1, nobody)
+    assert desk.error is nobody, "a name that is wrong from the beginning is told at once"
 
 
 def test_a_pause_does_not_reach_beyond_the_calls_time() -> None:

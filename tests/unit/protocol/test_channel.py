@@ -11,7 +11,7 @@ from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import ACK_DELAY_SECONDS, HELD_FRAMES_MAX, RESEND_SECONDS, Channel
 from easyremote.protocol.machine import NEVER
 from easyremote.wire.bundle import Cancel, Part, Window
-from easyremote.wire.limits import PART_BYTES, WINDOW_BYTES
+from easyremote.wire.limits import LEASE_SECONDS, LOST_AFTER_SECONDS, PART_BYTES, WINDOW_BYTES
 
 
 def say(channel: Channel, *numbers: int) -> None:
@@ -154,6 +154,24 @@ def test_a_body_that_there_is_no_room_for_breaks_the_session_and_nothing_else() 
     _, other = channels()
     with pytest.raises(RemoteProtocolError, match="no room"):
         other.expect_body(1, 2**62)
+
+
+@pytest.mark.parametrize(
+    ("reason", "seconds"),
+    [("closed", 0.0), ("left", 0.0), ("not connected", LEASE_SECONDS), ("silent", LOST_AFTER_SECONDS)],
+)
+def test_how_long_it_is_hoped_that_a_peer_still_takes_what_waits(reason: str, seconds: float) -> None:
+    one, _ = channels()
+    assert not one.outstanding(0.0)
+    say(one, 1)
+    pull(one, 0.0)
+    assert one.outstanding(1.0)
+    one.undelivered(1.0, reason)
+    if seconds:
+        assert one.outstanding(1.0 + seconds - 0.1)
+    assert not one.outstanding(1.0 + seconds)
+    one.resend_all(2.0)
+    assert one.outstanding(1e6), "it is back"
 
 
 def test_bodies_take_turns() -> None:

@@ -446,7 +446,7 @@ def test_the_shorter_of_both_times_counts_and_is_enforced_here() -> None:
 def test_a_caller_that_is_gone_is_not_worked_for() -> None:
     place = Place()
     place.asks()
-    place.channel.undelivered(0.0, gone=True)
+    place.channel.undelivered(0.0, "closed")
     now, effects = 0.0, []
     while not effects:
         now = place.worker.wake_at
