@@ -491,11 +491,11 @@ class Channel:
 
         Args:
             now: The time.
-            reason: ``silent``, or that it ended: ``closed``, ``left``, ``replaced``; anything else is not known.
+            reason: ``silent`` or ``broken``, or that it ended: ``closed``, ``left``, ``replaced``; anything else is not known.
         """
         self.absent_since = min(self.absent_since, now)
         self.gone_since = min(self.gone_since, now) if reason in ("closed", "left", "replaced") else NEVER
-        self._patience_seconds = LOST_AFTER_SECONDS if reason == "silent" else LEASE_SECONDS
+        self._patience_seconds = LOST_AFTER_SECONDS if reason in ("silent", "broken") else LEASE_SECONDS
 
     def outstanding(self, now: float) -> bool:
         """Whether something waits to be sent or acknowledged, of which it may still come to that."""

@@ -184,6 +184,10 @@ class Directory:
                     if reason == "closed":
                         grace_at = now + CLOSED_GRACE_SECONDS
                         self._miss(view, grace_at, grace_at, "lost its connection")
+                    elif reason == "broken":
+                        grace_at = now + CLOSED_GRACE_SECONDS
+                        patience = max(CLOSED_GRACE_SECONDS, self._lost_after)
+                        self._miss(view, grace_at, now + patience, "lost its connection")
                     elif reason == "silent":
                         self._miss(view, now, now + self._lost_after, "fell silent")
                     else:

@@ -365,7 +365,7 @@ class Router:
             return
         now, lease = self._now, self.lease_seconds
         if reason == "closed" and (attached.fell_silent(now, lease) or now - self._slept_at < lease):
-            reason = "silent"
+            reason = "broken"  # its network did it, and not its end
         self.table.note_gone(attached.endpoint, reason)
         effects.append(Report(attached.name, attached.endpoint[:32], attached.role, "left", reason))
         self._tell_departed(attached, reason, effects)

@@ -71,6 +71,20 @@ def test_a_node_that_fell_silent_may_come_back_for_a_minute_but_nothing_new_wait
     assert [view.why_missing for view in directory.expire(130.0)] == ["fell silent"]
 
 
+def test_a_node_whose_network_broke_its_link_is_expected_for_a_moment_and_waited_for_like_a_silent_one() -> (
+    None
+):
+    node = FakeNode("one", RESIZE)
+    directory = directory_of(node)
+    departs(directory, node, "broken", 5.0)
+    assert directory.suspects(5.5) == []
+    assert directory.missing_offers("resize")
+    assert [view.card.name for view in directory.suspects(6.0)] == ["one"]
+    assert not directory.missing_offers("resize")
+    assert directory.expire(64.9) == []
+    assert [view.card.name for view in directory.expire(65.0)] == ["one"]
+
+
 def test_a_new_process_of_a_node_shows_that_the_one_before_is_gone() -> None:
     old, new = FakeNode("one", RESIZE), FakeNode("one", RESIZE)
     new.endpoint = new.identity.device + b"12345678"

@@ -415,7 +415,9 @@ def test_a_silent_device_is_gone_after_a_lease(stake: str) -> None:
 
 
 @pytest.mark.parametrize("last_words", [False, True])
-def test_a_link_that_breaks_when_a_word_was_overdue_is_told_as_silent(last_words: bool) -> None:
+def test_a_link_that_breaks_when_a_word_was_overdue_is_told_as_broken_and_not_closed(
+    last_words: bool,
+) -> None:
     board, node = Switchboard(), FakeNode("lab")
     link, _ = board.joins(node)
     board.shows(link, node)
@@ -425,7 +427,7 @@ def test_a_link_that_breaks_when_a_word_was_overdue_is_told_as_silent(last_words
     if last_words:  # held up by the network that broke, they come right before the end of the link
         board.says(link, Ping(1))
     effects = board.does(GatewayLinkClosed(link))
-    assert sent(effects, watcher) == [Change(Departed(endpoint=node.endpoint, reason="silent"))]
+    assert sent(effects, watcher) == [Change(Departed(endpoint=node.endpoint, reason="broken"))]
 
 
 def test_a_link_that_breaks_when_no_word_was_due_is_told_as_closed() -> None:
@@ -449,7 +451,7 @@ def test_a_gateway_that_was_asleep_takes_nobody_for_gone() -> None:
     board.now = 40.0
     assert closed(board.router.handle(GatewayWoken(), board.now)) == []
     effects = board.does(GatewayLinkClosed(links[0]))  # it gave up this link meanwhile
-    assert sent(effects, watcher) == [Change(Departed(endpoint=one.endpoint, reason="silent"))]
+    assert sent(effects, watcher) == [Change(Departed(endpoint=one.endpoint, reason="broken"))]
     assert closed(board.passes(49.0)) == []
     assert links[1] in closed(board.passes(51.0)), "who is still silent after a lease is gone"
 
