@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from easyremote.errors import UsageError
 
 T = TypeVar("T")
+
+POLL_SECONDS = 0.25
 
 _lock = threading.Lock()
 _background: tuple[int, asyncio.AbstractEventLoop] | None = None
@@ -88,8 +91,15 @@ def run_in_background(coroutine: Coroutine[Any, Any, T], timeout_seconds: float 
             "call it from a thread: await asyncio.to_thread(…)"
         )
     future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
+    give_up_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     try:
-        return future.result(timeout_seconds)
+        while True:  # Ctrl-C may have been given to another thread: then it is seen when this one looks up
+            left = POLL_SECONDS if give_up_at is None else min(POLL_SECONDS, give_up_at - time.monotonic())
+            try:
+                return future.result(max(left, 0.0))
+            except TimeoutError:
+                if future.done() or left < POLL_SECONDS:
+                    raise
     except BaseException:
         future.cancel()
         raise
