@@ -274,7 +274,7 @@ class Device:
         if up is not None:
             self.sessions.open_route(link, up.peer, move=up.dialled)
             for channel in self.caller.channels() if up.dialled else ():
-                if channel.peer == up.peer:
+                if channel.peer == up.peer and channel.established:
                     channel.probe()  # the node answers by the way that the newest frame came
             if up.dialled and (view := self.directory.nodes.get(up.peer)) is not None:
                 view.dial_failures = 0
