@@ -65,8 +65,8 @@ from easyremote.wire.cards import FunctionCard, NodeCard, PrekeyCard, decode_car
 from easyremote.wire.segments import Segments
 from easyremote.wire.values import decode, decode_arguments, encode, encode_arguments
 
-SECONDS_MAX = 0.8
-"""CPU time one input may take, while another test has the other core and a share of the caches."""
+SECONDS_MAX = 0.5
+"""CPU time one input may take."""
 MEMORY_FACTOR, MEMORY_FREE_BYTES = 128, 4 << 20
 """An input may cost so many times its size, and so much besides: see ``values.decode`` for the densest."""
 CORPUS = Path(__file__).parent / "corpus"
@@ -132,6 +132,10 @@ def _hold_to_the_law(target: Target, data: bytes, name: str, *, twice: bool) -> 
         _feed(target, data, name)
         taken = time.process_time() - started
         grown = resident.peak_bytes()
+        if taken > SECONDS_MAX:  # once more: what shares the machine's caches may have slowed it
+            started = time.process_time()
+            _feed(target, data, name)
+            taken = min(taken, time.process_time() - started)
         if taken > SECONDS_MAX:
             raise Violation("slow", f"{name} took {taken:.2f} s; at most {SECONDS_MAX} s are fine")
         if grown > allowance:

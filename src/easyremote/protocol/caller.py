@@ -456,6 +456,7 @@ class Caller:
             if exclude:
                 call.excluded |= {call.view.card.endpoint}
             call.view = call.channel = None
+            call.answered = False  # what that node had begun to send comes from nowhere else
 
     def _drop_arguments(self, call: Call) -> None:
         if call.body and call.channel is not None:

@@ -522,6 +522,28 @@ def test_who_answers_one_call_twice_breaks_the_protocol() -> None:
         asker.caller.take(channel, Result(1, EMPTY, 5, 100_000), 0.2)
 
 
+@pytest.mark.parametrize("why", ["it moved", "its session broke"])
+def test_a_large_answer_that_was_cut_short_may_come_from_elsewhere(why: str) -> None:
+    nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
+    asker = Asker(*nodes)
+    asker.caller.request(ask(function="safe"), 0.0)
+    first = next(node for node in nodes if node.hears(asker, 0.0))
+    other = next(node for node in nodes if node is not first)
+    channel = asker.channel(first)
+    assert asker.caller.take(channel, Result(1, EMPTY, 4, 100_000), 0.1) == []
+    if why == "it moved":
+        silent(asker, first, 0.2)
+        there = asker.channel(other)
+    else:
+        asker.caller.session_reset(channel, 0.2)
+        there = asker.channel(first)
+    assert asker.caller.take(there, Result(1, EMPTY, 1, 5), 0.3) == []
+    assert settled(asker.caller.take_body(there, 1, memoryview(b"large"), 0.4)) == [
+        Answered(1, memoryview(b"large"))
+    ]
+    assert not asker.caller._bodies
+
+
 def test_a_call_beside_another_that_finds_no_other_node_ends() -> None:
     nodes = [FakeNode("one", SAFE), FakeNode("two", SAFE)]
     asker = Asker(*nodes)
