@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TypeAlias, cast
 from urllib.parse import quote, unquote
+from weakref import WeakSet
 
 from easyremote.errors import LinkError, RemoteProtocolError
 from easyremote.links.http2 import Connection, Headers, Stream
@@ -30,6 +31,8 @@ UNREAD_BYTES = 4 * MAX_PACKET_BYTES
 HANDSHAKE_SECONDS = 5.0
 BACKLOG = 1024
 """Connections the system takes for us before we look at them."""
+ARRIVING_SECONDS = 0.2
+"""How long a server that closes waits for TLS that is under way."""
 IDLE_SECONDS = 15.0
 """Who connects and asks for nothing is hung up on after so long."""
 ANSWER: Headers = [(":status", "200"), ("content-type", "application/grpc")]
@@ -276,31 +279,41 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
+        self._arriving: WeakSet[Connection] = WeakSet()
+        """Connections whose TLS has not come about yet; nobody is told of those with which it never does."""
         self._tasks: dict[Call, asyncio.Task[None]] = {}
 
     async def listen(self, listening: socket.socket, context: ssl.SSLContext) -> None:
         """Take connections from this socket."""
         self._server = await self._loop.create_server(
-            lambda: Connection(self._opened, self._made, self._connections.discard),
+            self._arrive,
             sock=listening,
             ssl=context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
             backlog=BACKLOG,
         )
 
+    def _arrive(self) -> Connection:
+        connection = Connection(self._opened, self._made, self._connections.discard)
+        self._arriving.add(connection)
+        return connection
+
     async def close(self, grace_seconds: float) -> None:
         """Take no more calls; end those there are after the grace."""
         if self._server is not None:
             self._server.close()
+        until = self._loop.time() + ARRIVING_SECONDS
+        while self._arriving and self._loop.time() < until:  # in the middle of TLS they cannot be hung up on
+            await asyncio.sleep(0.005)
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for connection in list(self._connections):
-            connection.close()
+        await asyncio.gather(*(connection.leave() for connection in list(self._connections)))
 
     def _made(self, connection: Connection) -> None:
+        self._arriving.discard(connection)
         self._connections.add(connection)
         self._idle(connection)
 
