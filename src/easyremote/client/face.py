@@ -137,9 +137,9 @@ class Face:
         direct: bool | None = None,
     ) -> None:
         gateway = check_address(gateway_address) if gateway_address is not None else default_gateway()
-        if not connect_timeout > 0:
+        if not (isinstance(connect_timeout, (int, float)) and connect_timeout > 0):
             raise UsageError(f"connect_timeout is a number of seconds above 0, not {connect_timeout!r}")
-        if not 0 <= lost_after < float("inf"):
+        if not (isinstance(lost_after, (int, float)) and 0 <= lost_after < float("inf")):
             raise UsageError(f"lost_after is a number of seconds, 0 or more, not {lost_after!r}")
         given = {"timeout": timeout, "policy": policy, "patience": patience, "retry": retry}
         given["hedge_after"] = hedge_after

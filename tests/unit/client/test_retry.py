@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from easyremote import AsyncClient, Client
 from easyremote.client.asking import Options
 from easyremote.client.retry import TOKENS_MAX, Persistence, Retry, RetryBudget
 from easyremote.errors import (
@@ -298,3 +299,22 @@ def test_a_retry_that_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
 def test_options_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Options().changed(changes)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lost_after": -1},
+        {"lost_after": "x"},
+        {"lost_after": float("inf")},
+        {"connect_timeout": 0},
+        {"connect_timeout": "x"},
+        {"patience": "long"},
+    ],
+)
+def test_a_client_with_times_that_make_no_sense_is_refused(
+    kind: type[Client | AsyncClient], wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        kind("127.0.0.1:1", **wrong)
