@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from easyremote.client.blocking import Client
     from easyremote.client.client import AsyncClient
+    from easyremote.client.job import AsyncJob, Job, JobStatus
     from easyremote.client.records import FunctionRecord, LoadRecord, NodeRecord
     from easyremote.client.remote import remote
     from easyremote.client.retry import Retry
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
         CallTimeoutError,
         EasyRemoteError,
         LinkError,
+        MailboxError,
         MembershipError,
         NodeLostError,
         NotAllowedError,
         RemoteError,
         TrustError,
     )
+    from easyremote.gateway.mailbox import MailboxLimits
     from easyremote.gateway.server import Server
     from easyremote.links.address import set_default_gateway
-    from easyremote.node.calls import Caller, current_call, current_caller
+    from easyremote.node.calls import Caller, current_call, current_caller, report_progress
     from easyremote.node.node import ComputeNode
     from easyremote.wire.values import register_type
 
@@ -40,6 +43,7 @@ __version__ = "3.0.0a1"
 
 _PLACES = {
     "AsyncClient": "client.client",
+    "AsyncJob": "client.job",
     "CallError": "errors",
     "CallTimeoutError": "errors",
     "Caller": "node.calls",
@@ -47,8 +51,12 @@ _PLACES = {
     "ComputeNode": "node.node",
     "EasyRemoteError": "errors",
     "FunctionRecord": "client.records",
+    "Job": "client.job",
+    "JobStatus": "client.job",
     "LinkError": "errors",
     "LoadRecord": "client.records",
+    "MailboxError": "errors",
+    "MailboxLimits": "gateway.mailbox",
     "MembershipError": "errors",
     "NodeLostError": "errors",
     "NodeRecord": "client.records",
@@ -61,11 +69,13 @@ _PLACES = {
     "current_caller": "node.calls",
     "register_type": "wire.values",
     "remote": "client.remote",
+    "report_progress": "node.calls",
     "set_default_gateway": "links.address",
 }
 
 __all__ = [
     "AsyncClient",
+    "AsyncJob",
     "CallError",
     "CallTimeoutError",
     "Caller",
@@ -73,8 +83,12 @@ __all__ = [
     "ComputeNode",
     "EasyRemoteError",
     "FunctionRecord",
+    "Job",
+    "JobStatus",
     "LinkError",
     "LoadRecord",
+    "MailboxError",
+    "MailboxLimits",
     "MembershipError",
     "NodeLostError",
     "NodeRecord",
@@ -88,6 +102,7 @@ __all__ = [
     "current_caller",
     "register_type",
     "remote",
+    "report_progress",
     "set_default_gateway",
 ]
 

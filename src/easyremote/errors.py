@@ -19,6 +19,8 @@
     │   ├── ListenError            a server could not listen on its address
     │   ├── NameTakenError         another node holds the name
     │   └── VersionError           the two ends speak different versions of the protocol
+    ├── MailboxError               the gateway's mailbox did not take it, or does not have it
+    │   └── UnknownJobError
     ├── RemoteProtocolError        the other side said what the protocol does not allow
     ├── ScheduleError              no node can be chosen
     │   ├── UnknownFunctionError
@@ -64,6 +66,7 @@ __all__ = [
     "InviteError",
     "LinkError",
     "ListenError",
+    "MailboxError",
     "MembershipError",
     "NameTakenError",
     "NoCandidateError",
@@ -79,6 +82,7 @@ __all__ = [
     "SignatureError",
     "TrustError",
     "UnknownFunctionError",
+    "UnknownJobError",
     "UnknownNodeError",
     "UsageError",
     "ValueTooLargeError",
@@ -163,6 +167,23 @@ class NameTakenError(LinkError):
 
 class VersionError(LinkError):
     """The two ends speak different versions of the protocol."""
+
+
+class MailboxError(EasyRemoteError):
+    """The gateway's mailbox did not take it, or does not have it.
+
+    Attributes:
+        code: What kind of reason that is: ``full`` (a bound is reached), ``disk``, ``too_large``, ``unknown``,
+            ``busy``, ``bad``, ``none`` (there is no mailbox), ``damaged``.
+    """
+
+    def __init__(self, message: str | None = None, *, code: str = "bad") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnknownJobError(MailboxError, LookupError):
+    """The gateway knows no such job of this account, or no longer."""
 
 
 class RemoteProtocolError(EasyRemoteError):

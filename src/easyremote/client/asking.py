@@ -17,15 +17,18 @@ from easyremote.client.retry import Retry
 from easyremote.errors import DecodeError, UsageError
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
-from easyremote.protocol.events import CallRequested
+from easyremote.protocol.events import CallRequested, Encoded
 from easyremote.schedule.policies import policy_name
 from easyremote.schedule.requirements import Requirement, read_requirements
 from easyremote.trace import log
 from easyremote.wire import pickled
+from easyremote.wire.limits import JOB_SECONDS, JOB_SECONDS_MAX
 from easyremote.wire.pickled import MSGPACK
 from easyremote.wire.values import decode, encode_arguments
 
-OPTIONS = frozenset({"timeout", "node", "policy", "codec", "patience", "retry", "hedge_after"})
+OPTIONS = frozenset(
+    {"timeout", "node", "policy", "codec", "patience", "retry", "hedge_after", "durable", "keep"}
+)
 
 _pickles = itertools.count()
 """Counts pickled calls, so that the first can be told of."""
@@ -45,6 +48,8 @@ class Options(msgspec.Struct, frozen=True):
         retry: When a call that failed is made again; None for never.
         hedge_after: After how many seconds a call of an idempotent function that is not answered is made on another
             node as well; whichever answers first counts. None for never.
+        durable: Whether the call waits at the gateway for its node, and its result for whoever asks; for ``submit``.
+        keep: How many seconds a durable call may wait, and then its result.
         pickle_with: Nodes whose pickles are loaded here; no option of a call, but a word of the program's.
     """
 
@@ -56,6 +61,8 @@ class Options(msgspec.Struct, frozen=True):
     patience: float = 30.0
     retry: Retry | None = None
     hedge_after: float | None = None
+    durable: bool = False
+    keep: float = JOB_SECONDS
     pickle_with: frozenset[str] = frozenset()
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
@@ -88,8 +95,25 @@ class Options(msgspec.Struct, frozen=True):
         hedge = changes.get("hedge_after", self.hedge_after)
         if hedge is not None and not (isinstance(hedge, (int, float)) and hedge > 0):
             raise UsageError(f"hedge_after is a number of seconds above 0, or None, not {hedge!r}")
+        durable, keep = changes.get("durable", self.durable), changes.get("keep", self.keep)
+        if not isinstance(durable, bool):
+            raise UsageError(f"durable is True or False, not {durable!r}")
+        if isinstance(keep, bool) or not (isinstance(keep, (int, float)) and 0 < keep <= JOB_SECONDS_MAX):
+            raise UsageError(
+                f"keep is a number of seconds above 0 and up to {JOB_SECONDS_MAX:,.0f}, not {keep!r}"
+            )
         return Options(
-            timeout, node, policy, self.requirement, codec, patience, retry, hedge, self.pickle_with
+            timeout,
+            node,
+            policy,
+            self.requirement,
+            codec,
+            patience,
+            retry,
+            hedge,
+            durable,
+            float(keep),
+            self.pickle_with,
         )
 
     def trusting(self, pickle_with: object) -> Options:
@@ -117,6 +141,33 @@ class Options(msgspec.Struct, frozen=True):
         )
 
 
+def check_function(function: object) -> None:
+    """See that this can be a function's name.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not isinstance(function, str) or not function or not function.isprintable():
+        raise UsageError(
+            f"a function's name is printable text, such as 'add' or 'studio-mac.add', not {function!r}"
+        )
+
+
+def ask_durably(
+    function: str, args: tuple[object, ...], kwargs: dict[str, object], options: Options
+) -> Encoded:
+    """The arguments of a durable call, encoded.
+
+    Raises:
+        UsageError: The function's name is not one, or an option does not go with a durable call.
+        EncodeError: An argument cannot cross the wire.
+    """
+    check_function(function)
+    if options.codec != MSGPACK:
+        raise UsageError(f"a durable call cannot have codec={options.codec!r}: what waits is msgpack")
+    return encode_arguments(args, kwargs)
+
+
 def ask(
     number: int,
     function: str,
@@ -133,9 +184,10 @@ def ask(
             said that it exchanges pickles with its node.
         EncodeError: An argument cannot cross the wire.
     """
-    if not isinstance(function, str) or not function or not function.isprintable():
+    check_function(function)
+    if options.durable:
         raise UsageError(
-            f"a function's name is printable text, such as 'add' or 'studio-mac.add', not {function!r}"
+            f"a durable call is submitted: client.submit({function!r}, …, durable=True), which gives a Job"
         )
     if options.codec == MSGPACK:
         arguments = encode_arguments(args, kwargs)

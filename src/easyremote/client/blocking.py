@@ -8,11 +8,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
-from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
+from easyremote.client.asking import OPTIONS, Options, ask, ask_durably, read, split_options
 from easyremote.client.engine import Engine
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection, Face
+from easyremote.client.job import Job, JobStatus, wait_on
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.retry import Retry, begin
@@ -23,6 +24,7 @@ from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
+from easyremote.trust.letter import read_job
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES, LOST_AFTER_SECONDS
 
 IGNORED = frozenset(
@@ -176,9 +178,30 @@ class Client(Face):
         kwargs, options = self._split(function, kwargs)
         return self._execute(function, args, kwargs, options, ())
 
-    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function without waiting; cancelling the future cancels the call."""
+    @overload
+    def submit(
+        self, function: str, /, *args: Any, durable: Literal[True], keep: float = ..., **kwargs: Any
+    ) -> Job: ...
+    @overload
+    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+
+    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any] | Job:
+        """Call a function without waiting; cancelling the future cancels the call.
+
+        With ``durable=True`` the call is on the gateway's disk, sealed for its node, when this returns a ``Job``: this
+        program may end, the node may be away. The call is made once, when the node is there; its result waits at the
+        gateway, sealed, for whoever asks with the job's id. Each waits up to ``keep=`` seconds, seven days by default.
+
+        Raises:
+            UnknownFunctionError: No node that takes durable calls offers it.
+            MailboxError: The gateway's mailbox is full, or does not take so much; nothing is kept.
+            LinkError: The gateway does not answer.
+        """
         kwargs, options = self._split(function, kwargs)
+        if options.durable:
+            arguments = ask_durably(function, args, kwargs, options)
+            work = self._connection.engine.jobs.submit(function, arguments, options)
+            return Job(self._connection, wait_on(self._connection, work))
         return self._submit(function, args, kwargs, options, ())
 
     def _execute(
@@ -268,6 +291,20 @@ class Client(Face):
     ) -> Stream:
         """Call a generator of this node; as in version 2.0.2."""
         return self._on(node_id, timeout_ms).stream(function_name, *args, **kwargs)
+
+    # ---- durable calls
+
+    def job(self, id: str) -> Job:
+        """A durable call, by the id that ``submit`` gave; from any process or device of the same account.
+
+        Raises:
+            UsageError: That is no job's id.
+        """
+        return Job(self._connection, read_job(id))
+
+    def jobs(self) -> list[JobStatus]:
+        """The durable calls this device has submitted, the newest first, and how they stand."""
+        return wait_on(self._connection, self._connection.engine.jobs.listed())
 
     def _on(self, node: str, timeout_ms: float | None) -> Client:
         changes: dict[str, Any] = {"node": node}

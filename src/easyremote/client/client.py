@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
-from easyremote.client.asking import OPTIONS, Options, ask, read, split_options
+from easyremote.client.asking import OPTIONS, Options, ask, ask_durably, read, split_options
 from easyremote.client.face import Face
+from easyremote.client.job import AsyncJob, JobStatus, wait_on_async
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.retry import begin
@@ -21,6 +22,7 @@ from easyremote.errors import EasyRemoteError
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
+from easyremote.trust.letter import read_job
 
 
 class _Homecoming:
@@ -172,8 +174,33 @@ class AsyncClient(Face):
         return read(value, function, options, known)
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        """Call a function without waiting; the task brings what ``execute`` would."""
-        return asyncio.create_task(self.execute(function, *args, **kwargs))
+        """Call a function without waiting; the task brings what ``execute`` would.
+
+        With ``durable=True`` it brings an ``AsyncJob``, once the call is on the gateway's disk; see ``Client.submit``.
+        """
+        return asyncio.create_task(self._submit(function, args, kwargs))
+
+    async def _submit(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        options = self._options
+        if kwargs and not OPTIONS.isdisjoint(kwargs):
+            kwargs, options = split_options(await self._directory(), function, kwargs, options)
+        if not options.durable:
+            return await self._execute(function, args, kwargs, options, ())
+        arguments = ask_durably(function, args, kwargs, options)
+        work = self._connection.engine.jobs.submit(function, arguments, options)
+        return AsyncJob(self._connection, await wait_on_async(self._connection, work))
+
+    def job(self, id: str) -> AsyncJob:
+        """A durable call, by the id that ``submit`` gave; from any process or device of the same account.
+
+        Raises:
+            UsageError: That is no job's id.
+        """
+        return AsyncJob(self._connection, read_job(id))
+
+    async def jobs(self) -> list[JobStatus]:
+        """The durable calls this device has submitted, the newest first, and how they stand."""
+        return await wait_on_async(self._connection, self._connection.engine.jobs.listed())
 
     def map(
         self,

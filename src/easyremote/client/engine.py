@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from easyremote.client.jobs import Jobs
 from easyremote.client.retry import Persistence, RetryBudget
 from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
 from easyremote.links.connector import reach
@@ -26,6 +27,7 @@ from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
 from easyremote.links.machine import machine_name
+from easyremote.links.questions import Questions
 from easyremote.links.relay import unreachable
 from easyremote.protocol.call import call_text
 from easyremote.protocol.device import Device
@@ -37,6 +39,7 @@ from easyremote.protocol.effects import (
     Detached,
     Faulted,
     Finished,
+    MailDone,
     Notice,
     OperationDone,
     Renewed,
@@ -54,6 +57,7 @@ from easyremote.protocol.events import (
     OperationRequested,
     Woken,
 )
+from easyremote.protocol.standing import Standing
 from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
 from easyremote.wire.limits import BUNDLE_MESSAGES
@@ -87,8 +91,7 @@ class Engine:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
         self._connect_timeout = connect_timeout
-        self._lost_after = lost_after
-        self._home = home
+        self.lost_after = lost_after
         self._waiters: dict[int, Waiter] = {}
         self._inbox: deque[tuple[Event, Waiter | None]] = deque()
         self._called = False
@@ -103,7 +106,8 @@ class Engine:
         self._detached: asyncio.TimerHandle | None = None
         self._synced = asyncio.Event()
         keyring = Keyring(home)
-        identity = keyring.identity(os.urandom(32))
+        self.home = keyring.home
+        identity = self.identity = keyring.identity(os.urandom(32))
         self._entrance = Entrance(
             gateway, identity, keyring, invite=invite, name=machine_name(), role="client"
         )
@@ -122,6 +126,9 @@ class Engine:
             lost_after=lost_after,
         )
         self._driver = Driver(self._device, self._connect, self._performers(), reach)
+        self.questions = Questions(self._driver.post)
+        self.jobs = Jobs(self)
+        self._up = asyncio.Event()
         self._driver.start()
 
     async def _connect(self) -> Link:
@@ -294,6 +301,23 @@ class Engine:
                 raise LinkError("this client was closed while it connected")
         return self._device.directory
 
+    async def linked(self) -> None:
+        """Wait until there is a link to the gateway, however long that takes.
+
+        Raises:
+            EasyRemoteError: The gateway will not have this device, or this client is closed.
+        """
+        await self._up.wait()
+        if self._fatal is not None:
+            raise self._fatal
+        if self._closed:
+            raise LinkError("this client is closed")
+
+    @property
+    def standing(self) -> Standing:
+        """How this device stands in its network."""
+        return self._device.standing
+
     @property
     def directory(self) -> Directory:
         """The directory as it is, live or not."""
@@ -311,6 +335,7 @@ class Engine:
             Renewed: lambda renewed: self._entrance.keep_credential(renewed.credential),
             RevocationsChanged: lambda changed: self._entrance.keep_revocations(changed.revocations),
             OperationDone: self._operated,
+            MailDone: lambda done: self.questions.answered(done),
             Turned: self._turned,
             Attached: self._attached,
             Detached: self._lost,
@@ -344,12 +369,15 @@ class Engine:
     def _attached(self, _: Attached) -> None:
         emit("link up", detail=self.gateway)
         self._fatal = None  # whoever turned us away before does so no longer
+        self._up.set()
         self._stop_giving_up()
 
     def _lost(self, detached: Detached) -> None:
         emit("link lost", detail=detached.reason)
+        self._up.clear()
+        self.questions.lost()
         if not self._closed:
-            self._detached = self.loop.call_later(self._lost_after, self._give_up_waiting)
+            self._detached = self.loop.call_later(self.lost_after, self._give_up_waiting)
 
     def _settle(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:
         waiter = self._waiters.pop(number, None)
@@ -387,7 +415,7 @@ class Engine:
         ]:
             error = LinkError(
                 f"the link to the gateway at {self.gateway} was lost, and did not come back within "
-                f"{self._lost_after:g} s; the call may or may not have run"
+                f"{self.lost_after:g} s; the call may or may not have run"
             )
             error.may_repeat = caller.harmless(number)
             self._driver.post(CallCancelled(number))
@@ -406,6 +434,9 @@ class Engine:
             self._driver.post(CallCancelled(number))
             self._settle(number, None, CallCancelledError("the client was closed before the answer came"))
         self._closed = True
+        self._up.set()
+        self.questions.lost()
+        self.jobs.close()
         self._stop_giving_up()
         self._synced.set()
         if self._driver.connected:

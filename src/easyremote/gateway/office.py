@@ -17,6 +17,7 @@ from easyremote.gateway.admission import Admission
 from easyremote.gateway.authority import NetworkKeys
 from easyremote.gateway.certificate import given_certificate, own_certificate
 from easyremote.gateway.enrollment import ROLES, Enrollment
+from easyremote.gateway.mailbox import Member
 from easyremote.gateway.memberships import Memberships
 from easyremote.gateway.operations import Operations
 from easyremote.gateway.store import Store
@@ -80,6 +81,11 @@ class Office:
         )
         self.revocations, _ = self._operations.signed_revocations()
         self._keep_own_membership()
+
+    @property
+    def home(self) -> Path:
+        """Where the gateway keeps what it must not forget."""
+        return self._keyring.home
 
     @property
     def gateway(self) -> bytes:
@@ -178,6 +184,15 @@ class Office:
         events += [DeviceRenamed(device) for device in operations.renamed]
         operations.renamed.clear()
         return [*events, OperationFinished(ask.link, ask.number, reply, error)]
+
+    def member(self, device: bytes) -> Member | None:
+        """A device that may use the mailbox, and whose it is."""
+        record = self._store.device(device)
+        return Member(device, record.account) if record is not None and record.status == "active" else None
+
+    def holder(self, name: str) -> bytes | None:
+        """Whose a node's name is."""
+        return self._store.holder(name)
 
     def enroll(self, request: EnrollRequest, address: str) -> EnrollReply:
         """A device asks to become a member."""

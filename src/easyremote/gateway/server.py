@@ -7,21 +7,34 @@ import contextlib
 import itertools
 import os
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from easyremote.errors import ListenError, RemoteProtocolError, UsageError
+from easyremote.errors import ListenError, MailboxError, RemoteProtocolError, UsageError
+from easyremote.gateway.mailbox import DEFAULT_MAILBOX, MailboxLimits
 from easyremote.gateway.office import Office
 from easyremote.gateway.ports import Backlog, Port
+from easyremote.gateway.postoffice import PostOffice
 from easyremote.gateway.views import GatewayView, view_of
 from easyremote.links.address import check_address
 from easyremote.links.ending import told_to_end, wait
 from easyremote.links.link import Link, Listener
 from easyremote.links.loop import background_loop, run_in_background
 from easyremote.links.relay import listen, peer_address
-from easyremote.protocol.gateway_effects import Admit, Close, Operation, Pause, Renew, Report, Send
+from easyremote.protocol.attachment import FEATURES
+from easyremote.protocol.gateway_effects import (
+    Admit,
+    Close,
+    Mailing,
+    Operation,
+    Pause,
+    Renew,
+    Report,
+    Send,
+)
 from easyremote.protocol.gateway_events import (
     GatewayLinkClosed,
     GatewayLinkOpened,
@@ -55,6 +68,7 @@ IGNORED = frozenset(
 """Options of version 2.0.2 that mean nothing here; they are taken, warned about and ignored."""
 
 
+MAILBOX = "network/mailbox.db"
 TURN_FRAMES = 16
 """Frames of one packet that are passed on before others have their turn."""
 
@@ -83,6 +97,8 @@ class Server:
         membership_seconds: How long a membership holds; devices in good standing get the next in time. The
             shorter, the sooner a device is out that a network's root or another gateway would put out.
         limits: What one address and one device may take; see ``protocol.limits.Limits``.
+        mailbox: What the mailbox holds at most, in which calls wait for nodes that are away, and results for callers
+            that left; None for a gateway without one.
         log_level: ``"info"``, or ``"debug"`` to see more.
         home: Where the network's keys and its devices are kept; default ``EASYREMOTE_HOME`` or ``~/.easyremote``.
         **old_options: Options of version 2.0.2, ignored with a warning.
@@ -100,6 +116,7 @@ class Server:
         addresses: Sequence[str] = (),
         membership_seconds: float = MEMBERSHIP_SECONDS,
         limits: Limits = DEFAULT_LIMITS,
+        mailbox: MailboxLimits | None = DEFAULT_MAILBOX,
         log_level: str = "info",
         home: Path | None = None,
         **old_options: object,
@@ -126,6 +143,7 @@ class Server:
             raise UsageError(f"membership_seconds is 1 or more, not {membership_seconds!r}")
         self._membership_seconds = float(membership_seconds)
         self._limits = limits
+        self._mailbox_limits = mailbox
         self._verbose = log_level.lower() == "debug"
         self._home = home
         self._links = itertools.count(1)
@@ -135,6 +153,7 @@ class Server:
         self._backlog = Backlog(limits.queue_bytes_per_connection)
         self._router: Router | None = None
         self._office: Office | None = None
+        self._post_office: PostOffice | None = None
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
@@ -224,16 +243,26 @@ class Server:
             lease_seconds=self._lease_seconds,
             limits=self._limits,
             revocations=office.revocations,
+            features=FEATURES if self._mailbox_limits is not None else (),
         )
         try:
             run_in_background(self._listen(office))
-        except ListenError:
+        except (ListenError, MailboxError):
             self._stopped.set()
-            office.close()
+            self._close_offices()
             raise
 
     async def _listen(self, office: Office) -> None:
         certificate = office.certificate
+        if self._mailbox_limits is not None:
+            self._post_office = PostOffice(
+                office.home / MAILBOX,
+                self._mailbox_limits,
+                clock=time.time,
+                loop=asyncio.get_running_loop(),
+                holder=office.holder,
+                tell=self._handle,
+            )
         self._listener = await listen(
             self._host,
             self._port,
@@ -251,6 +280,12 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None  # started again, it looks after leases again
+        self._close_offices()
+
+    def _close_offices(self) -> None:
+        post_office, self._post_office = self._post_office, None
+        if post_office is not None:
+            post_office.close()
         if self._office is not None:
             self._office.close()
 
@@ -313,12 +348,15 @@ class Server:
             _hang_up_on_slow_reader(max(ports.values(), key=lambda port: port.queued_bytes))
         self._set_timer(router)
 
-    def _ask_office(self, effect: Admit | Renew | Operation, router: Router) -> None:
+    def _ask_office(self, effect: Admit | Renew | Operation | Mailing, router: Router) -> None:
         """The router asks who is a member; the office knows, and may have more to tell everybody."""
-        office = self._office
+        office, post_office = self._office, self._post_office
         if office is None:
             return
-        if isinstance(effect, Admit):
+        if isinstance(effect, Mailing):
+            if post_office is not None:
+                post_office.ask(effect, office.member(effect.device))
+        elif isinstance(effect, Admit):
             attached = router.table.by_link.get(effect.link)
             self._handle(office.admit(effect, attached.address if attached is not None else ""))
         elif isinstance(effect, Renew):

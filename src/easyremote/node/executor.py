@@ -22,7 +22,7 @@ import msgspec
 
 from easyremote.node.answers import Answers
 from easyremote.node.cache import MAX_CACHE_BYTES, ResultCache
-from easyremote.node.calls import current
+from easyremote.node.calls import Reports, current, reports
 from easyremote.node.credit import Credit
 from easyremote.node.faults import describe, failed
 from easyremote.node.registry import Entry, Registry
@@ -31,6 +31,7 @@ from easyremote.node.running import Adopt, Chore, Running
 from easyremote.node.threads import Pace, Threads
 from easyremote.protocol.effects import Start, Value
 from easyremote.protocol.events import Answer, CallKey, Done, Encoded, Ended, Failed, Stopped, Yielded
+from easyremote.wire.mail import Progress
 from easyremote.wire.values import Segments
 
 __all__ = ["Executor"]
@@ -65,6 +66,7 @@ class Executor:
         post: Takes answers. It must not raise.
         loop: The running loop.
         threads: How many plain functions may run at a time.
+        tell: Takes what calls say of how far they are.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Executor:
         *,
         loop: asyncio.AbstractEventLoop,
         threads: int = 64,
+        tell: Callable[[CallKey, Progress], None] | None = None,
     ) -> None:
         self._registry = registry
         self._answers = Answers(post)
@@ -81,6 +84,8 @@ class Executor:
         self._loop = loop
         self._threads = Threads(loop, threads)
         self._context = contextvars.copy_context()
+        if tell is not None:
+            self._context.run(reports.set, Reports(loop, tell))
         self._runners = Runners(loop, self._run_on_loop, self._left, self._context, self._answers)
         self._calls: dict[CallKey, Running] = {}
         self._instant: set[CallKey] = set()  # answered without running anything, on the loop's next turn

@@ -73,6 +73,8 @@ class ComputeNode:
             is away: ``"local"`` for programs of this machine, ``"lan"`` for all its addresses, ``"host:port"``
             for one that is this machine's or leads to it, None for nowhere. Members of the network alone get in.
         audit: Whether to write down who called what, when, and how it ended (see ``easynet audit``).
+        jobs: Whether calls may wait for this node in the gateway's mailbox while it is away
+            (``client.submit(…, durable=True)``), and are made when it is back.
         labels: Names and values callers may ask for, such as ``{"zone": "eu"}``.
         max_value_bytes: The largest argument the node takes.
         threads: How many plain functions may run at a time.
@@ -91,6 +93,7 @@ class ComputeNode:
         invite: str | None = None,
         listen: str | None = LOCAL,
         audit: bool = True,
+        jobs: bool = True,
         labels: dict[str, str] | None = None,
         max_value_bytes: int = NODE_MAX_VALUE_BYTES,
         threads: int = 64,
@@ -119,6 +122,7 @@ class ComputeNode:
             capacity=capacity,
             suite="hybrid" if post_quantum else "classic",
             audit=audit,
+            jobs=jobs,
             listen=check_listen(listen),
         )
         self._invite = invite

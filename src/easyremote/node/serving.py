@@ -7,6 +7,7 @@ calls are taken, which is the machine's, nor how a function runs, which is the e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import random
@@ -18,14 +19,18 @@ from typing import Any
 
 import msgspec
 
-from easyremote.errors import EasyRemoteError, LinkError
+from easyremote.errors import EasyRemoteError, LinkError, MailboxError
 from easyremote.links.connector import addresses_of, place_to_listen
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
+from easyremote.links.questions import Questions
 from easyremote.links.stream import Certificate, StreamListener, listen
+from easyremote.node.audit_entries import file_stem
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
+from easyremote.node.journal import Journal
+from easyremote.node.letters import Letters
 from easyremote.node.record import Record
 from easyremote.node.registry import Entry, Registry
 from easyremote.protocol.device import Device
@@ -35,6 +40,9 @@ from easyremote.protocol.effects import (
     CallEnded,
     Detached,
     Grant,
+    JobEnded,
+    MailCame,
+    MailDone,
     Notice,
     Renewed,
     RevocationsChanged,
@@ -42,19 +50,34 @@ from easyremote.protocol.effects import (
     Stop,
     Turned,
 )
-from easyremote.protocol.events import CardChanged, DrainStarted, Joined, Offer, Offered, Withdrawn, Woken
+from easyremote.protocol.events import (
+    CallKey,
+    CardChanged,
+    DrainStarted,
+    Joined,
+    Offer,
+    Offered,
+    Withdrawn,
+    Woken,
+)
 from easyremote.protocol.worker import FEATURES
 from easyremote.trace import emit, log, watched
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
+from easyremote.trust.letter import address_of
+from easyremote.trust.letter import card_transcript as letter_transcript
 from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
-from easyremote.wire.limits import LOST_AFTER_SECONDS
+from easyremote.wire.limits import JOB_SECONDS_MAX, LOST_AFTER_SECONDS
+from easyremote.wire.mail import Progress, ShowCard
 
 __all__ = ["Profile", "Reception", "Serving"]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 PREKEY_SECONDS = 3600.0
 WEAR_SECONDS = 10.0
+JOBS_FOLDER = "jobs"
+DELIVER_SECONDS = 2.0
+"""How long a node that stops puts results into the mailbox; the rest follows when it serves again."""
 CARD_SECONDS = 4 * PREKEY_SECONDS
 """A card is shown anew with every prekey; one that is older than this is nobody's. Clocks may be an hour off, either way."""
 
@@ -71,6 +94,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         capacity: How many calls may run or wait at a time.
         suite: How sessions are agreed on: ``hybrid`` or ``classic``.
         audit: Whether it writes down who called what.
+        jobs: Whether calls may wait for it in the gateway's mailbox.
         listen: Where it takes direct links, as in ``ComputeNode``; None for nowhere.
     """
 
@@ -82,6 +106,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int
     suite: str
     audit: bool
+    jobs: bool
     listen: str | None
 
 
@@ -160,7 +185,18 @@ class Serving:
             direct=profile.listen is not None,
         )
         self._driver = Driver(self._device, self._connect, self._performers())
-        self._executor = Executor(registry, self._driver.post_all, loop=self._loop, threads=profile.threads)
+        self._questions = Questions(self._driver.post)
+        self._letters: Letters | None = None
+        self._journal: Journal | None = None
+        self._letter_keys = Prekeys(suite=profile.suite, aead=self._prekeys.aead)
+        self._showing: asyncio.Task[None] | None = None
+        self._executor = Executor(
+            registry,
+            self._driver.post_all,
+            loop=self._loop,
+            threads=profile.threads,
+            tell=self._tell_progress,
+        )
         self._facts = machine_facts()
         self._rotate_prekey()
         self._replace_worn_prekey()
@@ -211,6 +247,8 @@ class Serving:
         self._wear_check.cancel()
         self._draining = True
         self._driver.post(DrainStarted())
+        if self._letters is not None:
+            self._letters.drain()
         if self._driver.connected:
             self._show_card()
         while self.open_calls and (self._patient or self._driver.connected):
@@ -218,6 +256,11 @@ class Serving:
                 break
             await asyncio.sleep(0.01)
         await self._executor.close()
+        if self._showing is not None:
+            self._showing.cancel()
+        if self._letters is not None:
+            patience = LOST_AFTER_SECONDS if self._patient else DELIVER_SECONDS
+            await self._letters.close(patience if self._driver.connected else 0.0)
         until = self._loop.time() + LOST_AFTER_SECONDS
         while self._patient and self._loop.time() < until:  # who stops it again need not wait so long
             if await self._driver.flush(0.5, absent=True):
@@ -251,16 +294,30 @@ class Serving:
             Attached: lambda attached: self._attached(attached.name),
             Detached: self._detached,
             Turned: lambda turned: self._turned(turned.error),
+            MailDone: lambda done: self._questions.answered(done),
+            MailCame: lambda _: self._letters.came() if self._letters is not None else None,
+            JobEnded: lambda ended: self._letters.ended(ended) if self._letters is not None else None,
             Notice: _tell,
         }
 
     def _begin(self, start: Start) -> None:
         if watched():
             emit("call started", start.call_id, start.function)
+        run = self._executor.start
+        if self._letters is not None and start.key in self._letters:
+            run = self._begin_job
         if start.spends and self._record is not None:
-            self._record.pay_then(start, self._executor.start, self._driver.post)
+            self._record.pay_then(start, run, self._driver.post)
         else:
-            self._executor.start(start)
+            run(start)
+
+    def _begin_job(self, start: Start) -> None:
+        if self._letters is not None:
+            self._letters.begin_then(start, self._executor.start, self._driver.post)
+
+    def _tell_progress(self, key: CallKey, progress: Progress) -> None:
+        if self._letters is not None:
+            self._letters.tell(key, progress)
 
     def _ended(self, ended: CallEnded) -> None:
         if self._record is not None:
@@ -269,6 +326,8 @@ class Serving:
     def _stop(self, stop: Stop) -> None:
         if self._record is not None:
             self._record.abandon(stop.key)
+        if self._letters is not None:
+            self._letters.abandon(stop.key)
         self._executor.stop(stop.key, stop.reason)
 
     def _renewed(self, renewed: Renewed) -> None:
@@ -279,6 +338,9 @@ class Serving:
     def _detached(self, detached: Detached) -> None:
         self._reception.connected.clear()
         self._reception.decided.clear()
+        self._questions.lost()
+        if self._letters is not None:
+            self._letters.detached()
         if not self._draining:
             log.warning("node %s lost its gateway: %s; reconnecting", self._reception.name, detached.reason)
 
@@ -290,6 +352,8 @@ class Serving:
         if self._profile.wanted_name.endswith("*"):
             self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
         self._show_card()
+        if self._letters is not None:
+            self._letters.attached()
         reception.connected.set()
         reception.decided.set()
         many = len(self._registry.entries())
@@ -300,9 +364,31 @@ class Serving:
     def _open_record(self, name: str) -> None:
         """The name is known: from now on it is written down who calls, and what grants have paid for."""
         self._record = Record(self._home, name, audit=self._profile.audit)
+        if self._profile.jobs:
+            self._open_letters(name)
         worker = self._device.worker
         if worker is not None:
             worker.guard.recall(self._record.used())
+
+    def _open_letters(self, name: str) -> None:
+        """Calls may wait for the node in the gateway's mailbox."""
+
+        def idempotent(function: str) -> bool:
+            entry = self._registry.get(function)
+            return entry is not None and entry.idempotent
+
+        self._journal = Journal(self._home / JOBS_FOLDER / f"{file_stem(name)}.db")
+        self._letter_keys.keep(self._journal.keys(time.time(), os.urandom))
+        self._letters = Letters(
+            name,
+            self._identity.device,
+            journal=self._journal,
+            prekeys=self._letter_keys,
+            ask=self._questions.ask,
+            post=self._driver.post,
+            idempotent=idempotent,
+            clock=time.time,
+        )
 
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
@@ -367,6 +453,36 @@ class Serving:
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+        if self._journal is not None and not self._draining:
+            if self._showing is not None:
+                self._showing.cancel()
+            self._showing = self._loop.create_task(self._show_letter_card(self._journal))
+
+    async def _show_letter_card(self, journal: Journal) -> None:
+        """The card that letters go by stays at the gateway while the node is away: what they are sealed to, and its functions."""
+        now = time.time()
+        self._letter_keys.keep(await asyncio.to_thread(journal.keys, now, os.urandom))
+        await asyncio.to_thread(journal.forget_old, now)
+        key = self._letter_keys.current
+        card = encode_card(
+            NodeCard(
+                endpoint=address_of(self._identity.device),
+                name=self._reception.name,
+                number=int(now * 1000),
+                prekey=PrekeyCard(id=key.id, suite=key.suite, aead=key.aead, key=key.key),
+                membership=self._credential,
+                expires_seconds=now + JOB_SECONDS_MAX,
+                functions=self._registry.cards(),
+                max_value_bytes=self._profile.max_value_bytes,
+            )
+        )
+        request = ShowCard(self._reception.name, card, self._identity.sign(letter_transcript(card)))
+        with contextlib.suppress(LinkError):  # it is shown again with the next link
+            try:
+                await self._questions.ask(request)
+            except MailboxError as error:
+                level = log.debug if error.code == "none" else log.warning
+                level("node %s takes no durable calls: %s", self._reception.name, error)
 
 
 def _offered(entry: Entry) -> Offered:

@@ -2,10 +2,10 @@
 
 Waking a thread costs more than a small function does, and threads that run Python take turns anyway.
 So functions known to be quick are run one after another by the thread that is awake; a function that
-is slow, or not known yet, gets a thread of its own. A clock on the loop corrects the guess: when jobs
+is slow, or not known yet, gets a thread of its own. A clock on the loop corrects the guess: when tasks
 wait and none was taken for a while, the guess was wrong, and more threads are woken.
 
-Threads are daemons: a function that never returns does not keep the process alive. Whatever a job
+Threads are daemons: a function that never returns does not keep the process alive. Whatever a task
 raises, its thread lives on.
 """
 
@@ -19,13 +19,13 @@ import time
 from collections import deque
 from typing import Protocol
 
-__all__ = ["Job", "Pace", "Threads"]
+__all__ = ["Pace", "Task", "Threads"]
 
 QUICK_SECONDS = 150e-6
 """A call this short costs less than waking a thread for it."""
 
 TICK_SECONDS = 0.002
-"""How long jobs may wait untouched behind a job believed to be quick."""
+"""How long tasks may wait untouched behind a task believed to be quick."""
 
 IDLE_SECONDS = 30.0
 """An idle thread ends after this long."""
@@ -58,7 +58,7 @@ class Pace:
         self.quick = False
 
 
-class Job(Protocol):
+class Task(Protocol):
     """Something to run in a thread."""
 
     @property
@@ -82,11 +82,11 @@ class Threads:
         self._loop = loop
         self._limit = limit
         self._lock = threading.Lock()  # guards everything below
-        self._jobs: deque[Job] = deque()
+        self._tasks: deque[Task] = deque()
         self._idle: list[_thread.LockType] = []  # one lock a sleeping thread; released to wake it
         self._count = 0
-        self._serving = 0  # threads that are awake and soon look for the next job
-        self._inside_quick = 0  # those of them that are inside a job believed to be quick
+        self._serving = 0  # threads that are awake and soon look for the next task
+        self._inside_quick = 0  # those of them that are inside a task believed to be quick
         self._epoch = 0  # grows when those were found to be stuck, and count as serving no more
         self._parked = 0
         self._taken = 0
@@ -96,19 +96,19 @@ class Threads:
 
     @property
     def waiting(self) -> int:
-        """How many jobs no thread has taken yet."""
-        return len(self._jobs)
+        """How many tasks no thread has taken yet."""
+        return len(self._tasks)
 
     @property
     def count(self) -> int:
         """How many threads there are."""
         return self._count
 
-    def submit(self, job: Job) -> None:
-        """Run a job as soon as a thread is free."""
+    def submit(self, task: Task) -> None:
+        """Run a task as soon as a thread is free."""
         with self._lock:
-            self._jobs.append(job)
-            if not (self._serving and job.pace.quick):
+            self._tasks.append(task)
+            if not (self._serving and task.pace.quick):
                 self._wake()
         if not self._ticking:
             self._ticking = True
@@ -119,7 +119,7 @@ class Threads:
         """Called in a worker thread before it waits for something other than its work."""
         with self._lock:
             self._parked += 1
-            if self._jobs and not self._serving:
+            if self._tasks and not self._serving:
                 self._wake()
 
     def unpark(self) -> None:
@@ -128,16 +128,16 @@ class Threads:
             self._parked -= 1
 
     def close(self) -> None:
-        """Take no more jobs; threads end when their job does. Jobs not taken yet are forgotten."""
+        """Take no more tasks; threads end when their task does. Tasks not taken yet are forgotten."""
         with self._lock:
             self._closed = True
-            self._jobs.clear()
+            self._tasks.clear()
             idle, self._idle = self._idle, []
         for bell in idle:
             bell.release()
 
     def _wake(self) -> None:
-        """Make one more thread look for jobs, if there may be one more. The lock is held."""
+        """Make one more thread look for tasks, if there may be one more. The lock is held."""
         if self._idle:
             self._serving += 1
             self._idle.pop().release()
@@ -147,44 +147,44 @@ class Threads:
             threading.Thread(target=self._work, name="easyremote-worker", daemon=True).start()
 
     def _tick(self) -> None:
-        """While jobs wait, see to it that they do not wait behind one that blocks."""
+        """While tasks wait, see to it that they do not wait behind one that blocks."""
         with self._lock:
-            if not self._jobs:
+            if not self._tasks:
                 self._ticking = False
                 return
             if self._taken == self._seen_taken:
                 self._serving -= self._inside_quick
                 self._inside_quick = 0
                 self._epoch += 1
-                self._jobs[0].pace.doubt()
+                self._tasks[0].pace.doubt()
                 self._wake()
             self._seen_taken = self._taken
         self._loop.call_later(TICK_SECONDS, self._tick)
 
     def _work(self) -> None:
-        """A thread's life. It counts as serving whenever it is awake and not inside a slow job."""
-        lock, jobs, clock = self._lock, self._jobs, time.perf_counter
+        """A thread's life. It counts as serving whenever it is awake and not inside a slow task."""
+        lock, tasks, clock = self._lock, self._tasks, time.perf_counter
         bell = _thread.allocate_lock()
         bell.acquire()
-        job: Job | None = None
+        task: Task | None = None
         quick, epoch = False, 0
         while True:
             with lock:
-                if job is not None:  # back from it
+                if task is not None:  # back from it
                     if quick and epoch == self._epoch:
                         self._inside_quick -= 1
                     else:
                         self._serving += 1
-                job = None
-                if jobs:
-                    job = jobs.popleft()
+                task = None
+                if tasks:
+                    task = tasks.popleft()
                     self._taken += 1
-                    quick, epoch = job.pace.quick, self._epoch
+                    quick, epoch = task.pace.quick, self._epoch
                     if quick:
                         self._inside_quick += 1
                     else:
                         self._serving -= 1
-                        if jobs and not self._serving:
+                        if tasks and not self._serving:
                             self._wake()
                 else:
                     self._serving -= 1
@@ -192,16 +192,16 @@ class Threads:
                         self._count -= 1
                         return
                     self._idle.append(bell)
-            if job is None:
+            if task is None:
                 if not self._sleep(bell):
                     return
                 continue
             began = clock()
             try:
-                job.run()
+                task.run()
             except BaseException:
-                log.exception("a job in a worker thread raised")
-            job.pace.note(clock() - began)
+                log.exception("a task in a worker thread raised")
+            task.pace.note(clock() - began)
 
     def _sleep(self, bell: _thread.LockType) -> bool:
         """Wait to be woken; False when the thread is to end."""

@@ -39,7 +39,8 @@ from easyremote.wire.messages import Control as Record
 from easyremote.wire.messages import Renewed as RenewedRecord
 
 VERSION = "1"
-FEATURES: list[str] = []
+FEATURES = ["mailbox"]
+"""What a device and a gateway of this version know of what not every one does."""
 
 PACKET_BYTES_MIN = 16 << 10
 """Smaller packets than this a gateway cannot wish for: each costs as much as its bytes."""

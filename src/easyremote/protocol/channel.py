@@ -134,6 +134,8 @@ class Channel:
         self.peer = peer
         self.introduced: Any = None
         """What the guard knows of the caller at the other end."""
+        self.as_of: float | None = None
+        """Its caller is here, and shows what counts now."""
         self.opened_at = now
         self.heard_at = now
         self.heard = False

@@ -18,6 +18,8 @@ from easyremote.protocol.effects import (
     Attached,
     CloseLink,
     Effect,
+    MailCame,
+    MailDone,
     Notice,
     OperationDone,
     Renewed,
@@ -37,9 +39,12 @@ from easyremote.protocol.events import (
     Event,
     Failed,
     ItemsTaken,
+    JobCancelled,
+    JobOpened,
     Joined,
     LinkClosed,
     LinkOpened,
+    MailRequested,
     Offered,
     OperationRequested,
     PacketReceived,
@@ -75,8 +80,11 @@ from easyremote.wire.messages import (
     Change,
     Departed,
     LoadReport,
+    Mail,
     Operate,
     Operated,
+    Post,
+    Posted,
     Presence,
     Revoked,
     Snapshot,
@@ -138,14 +146,23 @@ class Device:
         if isinstance(event, CallRequested):
             return self.handle_all((event,), now)
         if isinstance(event, (Done, Yielded, Failed, Ended, Stopped)):
-            return self.worker.answer(event, now) if self.worker is not None else []
+            return self._with_outcomes(self.worker.answer(event, now)) if self.worker is not None else []
         if isinstance(event, Woken):
-            return self._wake(now)
+            return self._with_outcomes(self._wake(now))
         if isinstance(event, ItemsTaken):
             return self.caller.taken(event.call, event.size)
         if isinstance(event, CallCancelled):
             return self.caller.cancel(event.call)
-        return self._rarely(event, now)
+        return self._with_outcomes(self._rarely(event, now))
+
+    def _with_outcomes(self, effects: Sequence[Effect]) -> Sequence[Effect]:
+        """These, and how jobs have ended meanwhile."""
+        worker = self.worker
+        if worker is None or not worker.outcomes:
+            return effects
+        outcomes = [*effects, *worker.outcomes]
+        worker.outcomes.clear()  # in place: desks know this list
+        return outcomes
 
     def handle_all(self, events: Sequence[Event], now: float) -> Sequence[Effect]:
         """Take events that came together, in this order; return what must be done about them."""
@@ -160,7 +177,7 @@ class Device:
                 worker.done(event, now, effects)
             else:
                 effects += self.handle(event, now)
-        return effects
+        return self._with_outcomes(effects)
 
     def _rarely(self, event: Event, now: float) -> Sequence[Effect]:
         match event:
@@ -170,6 +187,12 @@ class Device:
                 if not self.attachment.attached:
                     return [OperationDone(number, b"", "the gateway is out of reach at the moment")]
                 self.attachment.say(Operate(number, request))
+            case MailRequested(number=number, request=request):
+                return self._post(number, request)
+            case JobOpened() if self.worker is not None:
+                return self.worker.open_job(event, now)
+            case JobCancelled(key=key) if self.worker is not None:
+                return self.worker.cancel_job(key)
             case LinkOpened():
                 self._tidy_at = min(self._tidy_at, now + HOUSEKEEPING_SECONDS)
                 return self.attachment.opened(now)
@@ -193,6 +216,16 @@ class Device:
                 self.worker.withdraw(name)
             case DrainStarted() if self.worker is not None:
                 self.worker.draining = True
+        return []
+
+    def _post(self, number: int, request: bytes) -> list[Effect]:
+        """Ask the gateway's mailbox."""
+        if not self.attachment.attached:
+            return [MailDone(number, b"", "the gateway is out of reach at the moment", "away")]
+        if "mailbox" not in self.attachment.features:
+            message = "this gateway has no mailbox: it is of an older version, or was started without one"
+            return [MailDone(number, b"", message, "none")]
+        self.attachment.say(Post(number, request))
         return []
 
     # ---- what comes over the link
@@ -262,6 +295,10 @@ class Device:
                 return self._revoked(revocations, now)
             case Operated(number=number, reply=reply, error=error):
                 return [OperationDone(number, reply, error)]
+            case Posted(number=number, reply=reply, error=error, code=code):
+                return [MailDone(number, reply, error, code)]
+            case Mail():
+                return [MailCame()]
         return []
 
     def _greeted(self, link: int, frame: Control, effects: list[Effect]) -> None:
@@ -315,7 +352,7 @@ class Device:
     def _cast_out(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if self.worker is not None:
-            effects += self.worker.cast_out()
+            effects += self._with_outcomes(self.worker.cast_out())
         for view in self.directory.cast_out():
             effects += self.caller.node_lost(view, now)
         return [*effects, *self.direct.cast_out()]

@@ -7,8 +7,9 @@ from typing import TypeAlias
 import msgspec
 
 from easyremote.errors import EasyRemoteError
-from easyremote.protocol.events import CallKey
+from easyremote.protocol.events import CallKey, Encoded
 from easyremote.trust.rules import Caller
+from easyremote.wire.bundle import Fault, Refuse
 
 NOBODY = Caller()
 
@@ -53,6 +54,26 @@ class OperationDone(msgspec.Struct, frozen=True, gc=False):
     number: int
     reply: bytes
     error: str
+
+
+class MailDone(msgspec.Struct, frozen=True, gc=False):
+    """Tell the program what came of what it asked of the mailbox; ``error`` and ``code`` say why it was not done."""
+
+    number: int
+    reply: bytes
+    error: str
+    code: str
+
+
+class MailCame(msgspec.Struct, frozen=True, gc=False):
+    """Tell the node: something waits for it in the gateway's mailbox."""
+
+
+class JobEnded(msgspec.Struct, frozen=True, gc=False):
+    """Tell the node how a job's call ended: with a value, or without one."""
+
+    key: CallKey
+    outcome: Encoded | Fault | Refuse
 
 
 class CloseLink(msgspec.Struct, frozen=True, gc=False):
@@ -187,6 +208,9 @@ Effect: TypeAlias = (
     | Renewed
     | RevocationsChanged
     | OperationDone
+    | MailDone
+    | MailCame
+    | JobEnded
     | CloseLink
     | Dial
     | Synced

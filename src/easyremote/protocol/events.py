@@ -41,6 +41,33 @@ class OperationRequested(msgspec.Struct, frozen=True, gc=False):
     request: bytes
 
 
+class MailRequested(msgspec.Struct, frozen=True, gc=False):
+    """The program asks something of the gateway's mailbox."""
+
+    number: int
+    request: bytes
+
+
+class JobOpened(msgspec.Struct, frozen=True):
+    """A letter was opened: the call in it is to be made now, as if its caller asked for it.
+
+    ``tokens`` is what the caller shows of itself; they are to have counted at ``as_of``, in seconds since 1970.
+    """
+
+    key: CallKey
+    function: str
+    arguments: bytes
+    timeout: float | None
+    tokens: list[bytes]
+    as_of: float
+
+
+class JobCancelled(msgspec.Struct, frozen=True, gc=False):
+    """Nobody wants the job's result any more."""
+
+    key: CallKey
+
+
 class LinkOpened(msgspec.Struct, frozen=True, gc=False):
     """A fresh link to the gateway stands."""
 
@@ -190,6 +217,9 @@ Event: TypeAlias = (
     Woken
     | Joined
     | OperationRequested
+    | MailRequested
+    | JobOpened
+    | JobCancelled
     | LinkOpened
     | LinkClosed
     | PacketReceived

@@ -53,6 +53,15 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     request: bytes
 
 
+class Mailing(msgspec.Struct, frozen=True, gc=False):
+    """A device asks something of the mailbox."""
+
+    link: int
+    number: int
+    device: bytes
+    request: bytes
+
+
 class Pause(msgspec.Struct, frozen=True, gc=False):
     """Read nothing more from a link for so long: it sends faster than it may."""
 
@@ -71,4 +80,4 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     address: str = ""
 
 
-RouterEffect: TypeAlias = Send | Close | Admit | Renew | Operation | Pause | Report
+RouterEffect: TypeAlias = Send | Close | Admit | Renew | Operation | Mailing | Pause | Report

@@ -76,6 +76,23 @@ class OperationFinished(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
 
 
+class MailAnswered(msgspec.Struct, frozen=True, gc=False):
+    """What came of what a device asked of the mailbox."""
+
+    link: int
+    number: int
+    reply: bytes = b""
+    error: str = ""
+    code: str = ""
+
+
+class MailArrived(msgspec.Struct, frozen=True, gc=False):
+    """There is something in the mailbox for the node of this name on this device."""
+
+    device: bytes
+    node: str
+
+
 class DeviceRenamed(msgspec.Struct, frozen=True, gc=False):
     """A device has another name now; it must connect again to be known by it."""
 
@@ -98,6 +115,8 @@ RouterEvent: TypeAlias = (
     | DeviceRefused
     | MembershipRenewed
     | OperationFinished
+    | MailAnswered
+    | MailArrived
     | DeviceRenamed
     | RevocationsIssued
 )

@@ -8,11 +8,13 @@ rule is simple. Callers whose membership runs out must show the next; those revo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from easyremote.errors import GrantError, MembershipError, RemoteProtocolError
 from easyremote.protocol.channel import Channel
+from easyremote.protocol.desk import Desk
 from easyremote.protocol.effects import Spent
 from easyremote.protocol.standing import Standing
 from easyremote.trust.grant import Grant, granter_of
@@ -27,6 +29,11 @@ REASONS_MAX = 3
 """Of how many grants a refusal says why they do not let the caller in."""
 GRANT_CACHE_SECONDS = 1.0
 """How long a grant without a budget is believed before its checks are run again."""
+
+
+Asker: TypeAlias = Channel | Desk
+"""Over what a caller asks: a session, or a letter."""
+A = TypeVar("A", Channel, Desk)
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -90,7 +97,7 @@ class Guard:
 
     # ---- what callers show
 
-    def introduce(self, channel: Channel, tokens: Sequence[bytes]) -> None:
+    def introduce(self, channel: Asker, tokens: Sequence[bytes]) -> None:
         """A caller shows its membership and grants; they take the place of what it showed before.
 
         Raises:
@@ -106,7 +113,7 @@ class Guard:
         if not tokens:
             return
         try:
-            membership = self._standing.check(tokens[0], device)
+            membership = self._standing.check(tokens[0], device, channel.as_of)
         except MembershipError as error:
             fresh.why_not = str(error)
             return
@@ -115,22 +122,22 @@ class Guard:
         fresh.why_not = ""
         fresh.unopened = list(tokens[1 : GRANTS_MAX + 1])
 
-    def outcasts(self, channels: Iterable[Channel]) -> list[Channel]:
+    def outcasts(self, channels: Iterable[A]) -> list[A]:
         """Sessions of callers that no longer count; from now on every grant is looked at afresh."""
         self._edition += 1
         return [channel for channel in channels if self._is_out(channel)]
 
-    def _is_out(self, channel: Channel) -> bool:
+    def _is_out(self, channel: Asker) -> bool:
         introduced: Introduced | None = channel.introduced
         if introduced is None or introduced.membership is None:
             return self._standing.revoked(channel.peer[:32])
         try:
-            self._standing.check(introduced.credential, channel.peer[:32])
+            self._standing.check(introduced.credential, channel.peer[:32], channel.as_of)
         except MembershipError:
             return True
         return False
 
-    def caller_of(self, channel: Channel) -> Caller:
+    def caller_of(self, channel: Asker) -> Caller:
         """Who is at the other end: what it showed, or at least the key it proved."""
         introduced: Introduced | None = channel.introduced
         if introduced is not None and introduced.membership is not None:
@@ -139,13 +146,13 @@ class Guard:
 
     # ---- a call
 
-    def admit(self, channel: Channel, function: str) -> Pass | str:
+    def admit(self, channel: Asker, function: str) -> Pass | str:
         """The pass for a call, or in words why there is none."""
         introduced: Introduced | None = channel.introduced
         if introduced is None or introduced.membership is None:
             why = introduced.why_not if introduced is not None else Introduced().why_not
             return f"{why}. It joins the network with an invite: `easynet join`"
-        now = self._standing.earliest()
+        now = self._standing.earliest() if channel.as_of is None else channel.as_of
         if introduced.membership.expires <= now:
             return f"the membership of {introduced.caller.name!r} has expired and was not renewed"
         if introduced.edition != self._edition:

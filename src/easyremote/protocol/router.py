@@ -6,12 +6,15 @@ link it came from, so nobody can speak as another. It holds no call, no key and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from easyremote.errors import DecodeError, RemoteProtocolError, SignatureError
 from easyremote.protocol.attachment import FEATURES, VERSION, hello_transcript
 from easyremote.protocol.directory import card_transcript
 from easyremote.protocol.gateway_effects import (
     Admit,
     Close,
+    Mailing,
     Operation,
     Pause,
     Renew,
@@ -27,6 +30,8 @@ from easyremote.protocol.gateway_events import (
     GatewayLinkOpened,
     GatewayPacketReceived,
     GatewayWoken,
+    MailAnswered,
+    MailArrived,
     MembershipRenewed,
     OperationFinished,
     RevocationsIssued,
@@ -46,12 +51,15 @@ from easyremote.wire.messages import (
     Goodbye,
     Hello,
     LoadReport,
+    Mail,
     NodeLoad,
     Operate,
     Operated,
     PacketLimit,
     Ping,
     Pong,
+    Post,
+    Posted,
     Presence,
     Rejected,
     Renewed,
@@ -81,8 +89,10 @@ class Router:
         lease_seconds: float = LEASE_SECONDS,
         limits: Limits = DEFAULT_LIMITS,
         revocations: bytes = b"",
+        features: Sequence[str] = FEATURES,
     ) -> None:
         self._gateway = gateway
+        self._features = list(features)
         self.limits = limits
         self._revocations = revocations
         self.lease_seconds = lease_seconds
@@ -135,6 +145,13 @@ class Router:
             case OperationFinished(link=link, number=number, reply=reply, error=error):
                 if link in self.table.by_link:
                     self._say(link, Operated(number, reply, error), effects)
+            case MailAnswered(link=link, number=number, reply=reply, error=error, code=code):
+                if link in self.table.by_link:
+                    self._say(link, Posted(number, reply, error, code), effects)
+            case MailArrived(device=device, node=node):
+                holder = self.table.by_name.get(node)
+                if holder is not None and holder.endpoint[:32] == device:
+                    self._say(holder.link, Mail(), effects)
             case DeviceRenamed(device=device):
                 for attached in [
                     one for one in self.table.by_endpoint.values() if one.endpoint[:32] == device
@@ -155,7 +172,9 @@ class Router:
             message = f"this gateway takes {most} connections from one address (connections_per_address)"
             self._turn_away(origin, "crowded", message, effects)
             return
-        challenge = Challenge(nonce=event.nonce, version=VERSION, features=FEATURES, gateway=self._gateway)
+        challenge = Challenge(
+            nonce=event.nonce, version=VERSION, features=self._features, gateway=self._gateway
+        )
         self._say(event.link, challenge, effects)
 
     # ---- frames
@@ -224,6 +243,8 @@ class Router:
                     self._say(origin.link, Operated(number, b"", reason), effects)
                 else:
                     effects.append(Operation(origin.link, number, origin.endpoint[:32], request))
+            case Post(number=number, request=request):
+                effects.append(Mailing(origin.link, number, origin.endpoint[:32], request))
             case Goodbye():
                 self._gone(origin.link, "left", effects)
                 effects.append(Close(origin.link, "left"))
@@ -286,7 +307,7 @@ class Router:
         self.table.add(origin)
         welcome = Welcome(
             version=VERSION,
-            features=FEATURES,
+            features=self._features,
             lease_seconds=self.lease_seconds,
             name=name,
             gateway=self._gateway,

@@ -60,15 +60,15 @@ class Standing:
             return False
         return True
 
-    def check(self, credential: bytes, device: bytes) -> Membership:
-        """The membership another device shows.
+    def check(self, credential: bytes, device: bytes, as_of: float | None = None) -> Membership:
+        """The membership another device shows, as of now or of another time.
 
         Raises:
             MembershipError: It does not count.
         """
         if self.authority is None:
             raise MembershipError("this device has not joined a network yet")
-        return self.authority.check(credential, device, self.earliest())
+        return self.authority.check(credential, device, self.earliest() if as_of is None else as_of)
 
     def earliest(self) -> float:
         """What time it may still be, if the clock here is fast: what others show has not expired before."""
@@ -92,6 +92,11 @@ class Standing:
     def list_number(self) -> int:
         """Which list of revocations is believed here."""
         return self.authority.revocations.number if self.authority is not None else 0
+
+    @property
+    def network(self) -> bytes:
+        """The network's root key; empty before this device has joined one."""
+        return self.authority.root if self.authority is not None else b""
 
     @property
     def tokens(self) -> list[bytes]:

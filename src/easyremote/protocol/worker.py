@@ -14,6 +14,7 @@ from msgspec import Raw, Struct, structs
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
+from easyremote.protocol.desk import Desk
 from easyremote.protocol.effects import CallEnded, Effect, Grant, Notice, Start, Stop
 from easyremote.protocol.events import (
     Answer,
@@ -21,11 +22,12 @@ from easyremote.protocol.events import (
     Done,
     Encoded,
     Failed,
+    JobOpened,
     Offer,
     Stopped,
     Yielded,
 )
-from easyremote.protocol.guard import Guard, Pass
+from easyremote.protocol.guard import Asker, Guard, Pass
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.remembered import Remembered
 from easyremote.protocol.sessions import Sessions
@@ -61,11 +63,11 @@ GONE_SECONDS = 30.0
 likely ended. One that only fell silent may sleep: then it is ``AWAY_SECONDS``."""
 
 
-class _Job(Struct, eq=False):
+class _Work(Struct, eq=False):
     """A call this node has taken."""
 
     key: CallKey
-    channel: Channel
+    channel: Asker
     function: str
     caller: Caller
     asked_at: float
@@ -91,7 +93,7 @@ class _Lane:
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.running = 0
-        self.waiting: deque[_Job] = deque()
+        self.waiting: deque[_Work] = deque()
 
     @property
     def full(self) -> bool:
@@ -110,24 +112,26 @@ class Worker:
         self._max_value_bytes = max_value_bytes
         self._capacity = capacity
         self._lanes: dict[str, _Lane] = {}
-        self._jobs: dict[CallKey, _Job] = {}
+        self._taken: dict[CallKey, _Work] = {}
         self._stopping: dict[CallKey, _Lane] = {}
         self._remembered = Remembered()
-        self._bodies: dict[tuple[int, int], _Job] = {}
+        self._bodies: dict[tuple[int, int], _Work] = {}
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
         self._probe_at = NEVER
         self.running = 0
         self.draining = False
+        self.outcomes: list[Effect] = []
+        """How jobs ended that nobody has been told of yet."""
         self._now = 0.0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._taken)
 
     @property
     def waiting(self) -> int:
         """Calls taken that do not run yet."""
-        return len(self._jobs) - self.running
+        return len(self._taken) - self.running
 
     @property
     def wake_at(self) -> float:
@@ -148,9 +152,9 @@ class Worker:
     def withdraw(self, name: str) -> None:
         """Serve it no longer; calls that wait for it are refused, those that run go on."""
         lane = self._lanes.pop(name, None)
-        for job in lane.waiting if lane is not None else ():
-            self._settle(job)
-            self._refuse(job.channel, job.key[1], "unknown")
+        for work in lane.waiting if lane is not None else ():
+            self._settle(work)
+            self._refuse(work.channel, work.key[1], "unknown")
 
     # ---- the caller's side
 
@@ -169,26 +173,26 @@ class Worker:
         if isinstance(message, Again):
             channel.again = message.call
         if isinstance(message, Window):
-            job = self._jobs.get((channel.peer, message.call))
-            return [Grant(job.key, message.size)] if job is not None and job.running else []
+            work = self._taken.get((channel.peer, message.call))
+            return [Grant(work.key, message.size)] if work is not None and work.running else []
         return []
 
     def take_body(self, channel: Channel, number: int, data: memoryview, now: float) -> list[Effect]:
         """A large argument is whole."""
-        job = self._bodies.pop((channel.session.id, number), None)
-        if job is None or job.start is None:
+        work = self._bodies.pop((channel.session.id, number), None)
+        if work is None or work.start is None:
             return []
-        self._incoming_bytes -= job.size
-        job.size = 0
-        return self._begin(job, structs.replace(job.start, arguments=data))
+        self._incoming_bytes -= work.size
+        work.size = 0
+        return self._begin(work, structs.replace(work.start, arguments=data))
 
-    def invoke(self, channel: Channel, ask: Invoke, now: float, effects: list[Effect]) -> None:
+    def invoke(self, channel: Asker, ask: Invoke, now: float, effects: list[Effect]) -> None:
         """A call is asked for: take it, or refuse it at once; ``effects`` gets what is to be done."""
         number, function = ask.call, ask.function
         key = (channel.peer, number)
-        job = self._jobs.get(key)
-        if job is not None:
-            effects += self._asked_again(job, channel, ask)
+        work = self._taken.get(key)
+        if work is not None:
+            effects += self._asked_again(work, channel, ask)
         elif key in self._stopping and self._may_repeat(channel, ask):
             effects += self._refuse(channel, number, "busy", "its last run here has not ended yet")
         elif key in self._stopping or (key in self._remembered and not self._may_repeat(channel, ask)):
@@ -203,9 +207,9 @@ class Worker:
         elif ask.size > self._max_value_bytes:
             effects += self._refuse(channel, number, "too_large", limit_bytes=self._max_value_bytes)
             effects.append(CallEnded(number, function, granted.caller, "refused too_large"))
-        elif len(self._jobs) >= self._capacity:
+        elif len(self._taken) >= self._capacity:
             effects += self._refuse(
-                channel, number, "busy", f"{len(self._jobs)} calls are running or waiting"
+                channel, number, "busy", f"{len(self._taken)} calls are running or waiting"
             )
         elif lane.waiting and len(lane.waiting) >= QUEUE_MAX:
             effects += self._refuse(channel, number, "busy", f"{function!r} has {QUEUE_MAX} calls waiting")
@@ -214,29 +218,29 @@ class Worker:
         else:
             self._admit(key, channel, ask, lane, granted, now, effects)
 
-    def _may_repeat(self, channel: Channel, ask: Invoke) -> bool:
+    def _may_repeat(self, channel: Asker, ask: Invoke) -> bool:
         """Whether its caller said just now that the call may run once more, and its function lets it."""
         lane = self._lanes.get(ask.function)
         return channel.again == ask.call and lane is not None and lane.offer.idempotent
 
-    def _asked_again(self, job: _Job, channel: Channel, ask: Invoke) -> list[Effect]:
+    def _asked_again(self, work: _Work, channel: Asker, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""
-        if job.yielded:  # items went the other way, and nobody knows which of them arrived
-            return self._stop(job, "cancelled") + self._refuse(channel, ask.call, "repeated")
-        if (ask.size or memoryview(ask.arguments).nbytes) != job.bytes_in:
+        if work.yielded:  # items went the other way, and nobody knows which of them arrived
+            return self._stop(work, "cancelled") + self._refuse(channel, ask.call, "repeated")
+        if (ask.size or memoryview(ask.arguments).nbytes) != work.bytes_in:
             raise RemoteProtocolError("a call was asked for again with other arguments")
-        job.channel = channel
-        bodies = [body for body, waiting in self._bodies.items() if waiting is job]
+        work.channel = channel
+        bodies = [body for body, waiting in self._bodies.items() if waiting is work]
         for body in bodies:
             del self._bodies[body]
         if bodies:
-            self._await_body(job, channel, ask)
+            self._await_body(work, channel, ask)
         return []
 
     def _admit(
         self,
         key: CallKey,
-        channel: Channel,
+        channel: Asker,
         ask: Invoke,
         lane: _Lane,
         granted: Pass,
@@ -253,78 +257,98 @@ class Worker:
             self.guard.spend(granted)
         caller, arguments = granted.caller, ask.arguments
         start = Start(key, ask.function, arguments, ask.window, limit, caller, granted.spends)
-        job = _Job(key, channel, ask.function, caller, now, ask.size or memoryview(arguments).nbytes)
-        self._jobs[key] = job
+        work = _Work(key, channel, ask.function, caller, now, ask.size or memoryview(arguments).nbytes)
+        self._taken[key] = work
         if limit is not None:
-            job.deadline, job.limit_seconds = now + limit, limit
-            self._set_timer(job)
+            work.deadline, work.limit_seconds = now + limit, limit
+            self._set_timer(work)
         if self._probe_at == NEVER:
             self._probe_at = now + PROBE_SECONDS
         if ask.body:
-            job.start = start
-            self._await_body(job, channel, ask)
+            work.start = start
+            self._await_body(work, channel, ask)
         elif lane.full:
-            job.start = start
-            lane.waiting.append(job)
+            work.start = start
+            lane.waiting.append(work)
         else:
-            self._run(job, lane)
+            self._run(work, lane)
             effects.append(start)
 
-    def _await_body(self, job: _Job, channel: Channel, ask: Invoke) -> None:
+    def _await_body(self, work: _Work, channel: Asker, ask: Invoke) -> None:
         channel.expect_body(ask.body, ask.size)
-        self._incoming_bytes += ask.size - job.size
-        job.size = ask.size
-        self._bodies[channel.session.id, ask.body] = job
+        self._incoming_bytes += ask.size - work.size
+        work.size = ask.size
+        self._bodies[channel.session.id, ask.body] = work
 
-    def _begin(self, job: _Job, start: Start) -> list[Effect]:
+    def _begin(self, work: _Work, start: Start) -> list[Effect]:
         """Run it now, or let it wait for a place."""
-        lane = self._lanes.get(job.function)
+        lane = self._lanes.get(work.function)
         if lane is None:
-            self._settle(job)
-            return self._refuse(job.channel, job.key[1], "unknown")
+            self._settle(work)
+            return self._refuse(work.channel, work.key[1], "unknown")
         if lane.full:
-            job.start = start
-            lane.waiting.append(job)
+            work.start = start
+            lane.waiting.append(work)
             return []
-        self._run(job, lane)
+        self._run(work, lane)
         return [start]
 
-    def _run(self, job: _Job, lane: _Lane) -> None:
-        job.start, job.lane = None, lane
+    def _run(self, work: _Work, lane: _Lane) -> None:
+        work.start, work.lane = None, lane
         lane.running += 1
         self.running += 1
 
     def _refuse(
-        self, channel: Channel, call: int, reason: str, message: str = "", *, limit_bytes: int = 0
+        self, channel: Asker, call: int, reason: str, message: str = "", *, limit_bytes: int = 0
     ) -> list[Effect]:
         retry_after = RETRY_AFTER_SECONDS if reason == "busy" else 0.0
         channel.say(Refuse(call, reason, message, retry_after, limit_bytes), 48 + len(message))
         return [Notice("refused", call, reason)]
 
-    def _cancel(self, channel: Channel, cancel: Cancel) -> list[Effect]:
-        job = self._jobs.get((channel.peer, cancel.call))
-        return [] if job is None else self._stop(job, "cancelled")
+    def open_job(self, job: JobOpened, now: float) -> list[Effect]:
+        """A letter was opened: take the call in it, or refuse it at once."""
+        self._now = now
+        effects: list[Effect] = []
+        desk = Desk(job.key, job.as_of, self.outcomes)
+        self.guard.introduce(desk, job.tokens)
+        ask = Invoke(
+            job.key[1], job.function, Raw(job.arguments), timeout=job.timeout, size=len(job.arguments)
+        )
+        self.invoke(desk, ask, now, effects)
+        return effects
 
-    def _stop(self, job: _Job, reason: str) -> list[Effect]:
+    def cancel_job(self, key: CallKey) -> list[Effect]:
+        """Nobody wants a job's result any more."""
+        work = self._taken.get(key)
+        if work is None or not isinstance(work.channel, Desk):
+            return []
+        work.channel.say(Fault(key[1], "cancelled", "CancelledError", "its caller did not want it any more"))
+        return self._stop(work, "cancelled")
+
+    def _cancel(self, channel: Channel, cancel: Cancel) -> list[Effect]:
+        work = self._taken.get((channel.peer, cancel.call))
+        return [] if work is None else self._stop(work, "cancelled")
+
+    def _stop(self, work: _Work, reason: str) -> list[Effect]:
         """End a call without an answer from its code; its place is free when the code has ended."""
-        lane = job.lane
-        self._settle(job)
-        ended = self._ended(job, reason)
+        lane = work.lane
+        self._settle(work)
+        ended = self._ended(work, reason)
         if lane is None:
             return [ended]
         lane.running += 1  # given back by Stopped
-        self._stopping[job.key] = lane
-        return [Stop(job.key, reason), ended]
+        self._stopping[work.key] = lane
+        return [Stop(work.key, reason), ended]
 
-    def _ended(self, job: _Job, outcome: str) -> CallEnded:
+    def _ended(self, work: _Work, outcome: str) -> CallEnded:
         return CallEnded(
-            job.key[1],
-            job.function,
-            job.caller,
+            work.key[1],
+            work.function,
+            work.caller,
             outcome,
-            job.bytes_in,
-            job.bytes_out,
-            self._now - job.asked_at,
+            work.bytes_in,
+            work.bytes_out,
+            self._now - work.asked_at,
         )
 
     # ---- the code's side
@@ -343,14 +367,14 @@ class Worker:
                 return []
             lane.running -= 1
             return self._next(lane)
-        job = self._jobs.get(key)
-        if job is None:
+        work = self._taken.get(key)
+        if work is None:
             return []
-        channel, call = job.channel, key[1]
+        channel, call = work.channel, key[1]
         if isinstance(answer, Yielded):
-            job.yielded = True
+            work.yielded = True
             number, raw, size, weight = self._place_value(channel, answer.value)
-            job.bytes_out += _size(answer.value)
+            work.bytes_out += _size(answer.value)
             channel.say(Item(call, raw, number, size), weight)
             if number:
                 channel.send_body(number, answer.value)
@@ -365,21 +389,21 @@ class Worker:
             )
         else:
             channel.say(End(call))
-        self._settle(job)
-        effects.append(self._ended(job, outcome))
-        if job.lane is not None and job.lane.waiting:
-            effects += self._next(job.lane)
+        self._settle(work)
+        effects.append(self._ended(work, outcome))
+        if work.lane is not None and work.lane.waiting:
+            effects += self._next(work.lane)
         return effects
 
     def done(self, answer: Done, now: float, effects: list[Effect]) -> None:
         """A call's function returned; ``effects`` gets what is to be done."""
         key, value = answer.key, answer.value
-        job = self._jobs.get(key)
-        if job is None or job.lane is None:
+        work = self._taken.get(key)
+        if work is None or work.lane is None:
             return
-        del self._jobs[key]
+        del self._taken[key]
         self._remembered.add(key)
-        lane, channel = job.lane, job.channel
+        lane, channel = work.lane, work.channel
         self.running -= 1
         lane.running -= 1
         bytes_out = _size(value)
@@ -390,12 +414,12 @@ class Worker:
             channel.say(Result(key[1], EMPTY, number, bytes_out), 48)
             channel.send_body(number, value)
         effects.append(
-            CallEnded(key[1], job.function, job.caller, "ok", job.bytes_in, bytes_out, now - job.asked_at)
+            CallEnded(key[1], work.function, work.caller, "ok", work.bytes_in, bytes_out, now - work.asked_at)
         )
         if lane.waiting:
             effects += self._next(lane)
 
-    def _place_value(self, channel: Channel, value: Encoded) -> tuple[int, Raw, int, int]:
+    def _place_value(self, channel: Asker, value: Encoded) -> tuple[int, Raw, int, int]:
         """Body number (0: inline), inline value, body size, weight in the bundle."""
         if isinstance(value, bytes) and len(value) <= INLINE_BYTES:
             return 0, Raw(value), 0, len(value) + 16
@@ -404,37 +428,37 @@ class Worker:
     def _next(self, lane: _Lane) -> list[Effect]:
         effects: list[Effect] = []
         while lane.waiting and not lane.full:
-            job = lane.waiting.popleft()
-            if self._jobs.get(job.key) is job and job.start is not None:
-                effects.append(job.start)
-                self._run(job, lane)
+            work = lane.waiting.popleft()
+            if self._taken.get(work.key) is work and work.start is not None:
+                effects.append(work.start)
+                self._run(work, lane)
         return effects
 
-    def _settle(self, job: _Job) -> None:
+    def _settle(self, work: _Work) -> None:
         """The call is answered, or given up: only its number is remembered."""
-        del self._jobs[job.key]
-        self._remembered.add(job.key)
-        if job.lane is not None:
+        del self._taken[work.key]
+        self._remembered.add(work.key)
+        if work.lane is not None:
             self.running -= 1
-            job.lane.running -= 1
+            work.lane.running -= 1
             return
-        lane = self._lanes.get(job.function)
-        if lane is not None and job in lane.waiting:
-            lane.waiting.remove(job)
-        if job.size:
-            self._incoming_bytes -= job.size
+        lane = self._lanes.get(work.function)
+        if lane is not None and work in lane.waiting:
+            lane.waiting.remove(work)
+        if work.size:
+            self._incoming_bytes -= work.size
             for body, waiting in list(self._bodies.items()):
-                if waiting is job:
+                if waiting is work:
                     del self._bodies[body]
-                    job.channel.refuse_body(body[1])
+                    work.channel.refuse_body(body[1])
 
     # ---- callers that go
 
     def caller_lost(self, channel: Channel) -> list[Effect]:
         """A caller is gone: nobody waits for its answers."""
         effects: list[Effect] = []
-        for job in [one for one in self._jobs.values() if one.channel is channel]:
-            effects += self._stop(job, "cancelled")
+        for work in [one for one in self._taken.values() if one.channel is channel]:
+            effects += self._stop(work, "cancelled")
         self._sessions.close(channel)
         return effects
 
@@ -444,6 +468,9 @@ class Worker:
         for channel in self.guard.outcasts(self._sessions):
             self._sessions.reset(channel.peer, channel.session.id)
             effects += self.caller_lost(channel)
+        desks = [work.channel for work in self._taken.values() if isinstance(work.channel, Desk)]
+        for desk in self.guard.outcasts(desks):
+            effects += self.cancel_job((desk.peer, desk.again))
         return effects
 
     # ---- time
@@ -454,13 +481,13 @@ class Worker:
         effects: list[Effect] = []
         while self._timers and self._timers[0][0] <= now:
             _, key = heapq.heappop(self._timers)
-            job = self._jobs.get(key)
-            if job is None or job.deadline > now:
+            work = self._taken.get(key)
+            if work is None or work.deadline > now:
                 continue
-            job.channel.say(
-                Fault(key[1], "timeout", "TimeoutError", f"its time of {job.limit_seconds:g} s was up"), 96
+            work.channel.say(
+                Fault(key[1], "timeout", "TimeoutError", f"its time of {work.limit_seconds:g} s was up"), 96
             )
-            effects += self._stop(job, "timeout")
+            effects += self._stop(work, "timeout")
         if now >= self._probe_at:
             effects += self._probe(now)
         return effects
@@ -468,26 +495,28 @@ class Worker:
     def _probe(self, now: float) -> list[Effect]:
         """See that those who wait for an answer are still there."""
         effects: list[Effect] = []
-        channels = {id(job.channel): job.channel for job in self._jobs.values()}
+        channels = {id(work.channel): work.channel for work in self._taken.values()}
         for channel in channels.values():
             silent = now - channel.heard_at
+            if isinstance(channel, Desk):
+                continue
             if silent > AWAY_SECONDS or now - channel.gone_since > GONE_SECONDS:
                 self._sessions.reset(channel.peer, channel.session.id)
                 effects += self.caller_lost(channel)
             elif silent > PROBE_SECONDS and channel.quiet:
                 channel.probe()
-        self._probe_at = now + PROBE_SECONDS / 2 if self._jobs else NEVER
+        self._probe_at = now + PROBE_SECONDS / 2 if self._taken else NEVER
         return effects
 
-    def _set_timer(self, job: _Job) -> None:
-        heapq.heappush(self._timers, (job.deadline, job.key))
-        if len(self._timers) > 2 * len(self._jobs) + 1024:  # mostly answered calls: leave those out
-            self._timers = [timer for timer in self._timers if timer[1] in self._jobs]
+    def _set_timer(self, work: _Work) -> None:
+        heapq.heappush(self._timers, (work.deadline, work.key))
+        if len(self._timers) > 2 * len(self._taken) + 1024:  # mostly answered calls: leave those out
+            self._timers = [timer for timer in self._timers if timer[1] in self._taken]
             heapq.heapify(self._timers)
 
     def busy_sessions(self) -> set[int]:
         """Sessions that calls still need."""
-        return {job.channel.session.id for job in self._jobs.values()}
+        return {work.channel.session.id for work in self._taken.values()}
 
 
 def _size(value: Encoded) -> int:

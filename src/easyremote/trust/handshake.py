@@ -15,7 +15,7 @@ signed, and not how it was written down, which anyone on the way could change.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -113,14 +113,18 @@ class Prekeys:
     """The prekeys of a node: the one in its card, and the one before."""
 
     def __init__(self, *, suite: str = HYBRID, aead: str = AES) -> None:
-        self._suite, self._aead = suite, aead
+        self._suite, self.aead = suite, aead
         self._alive: list[Prekey] = []
 
     def rotate(self, entropy: Callable[[int], bytes]) -> PublicPrekey:
         """Make a new one; the one before the last is deleted."""
-        fresh = Prekey(entropy(PREKEY_SEED_BYTES), suite=self._suite, aead=self._aead)
+        fresh = Prekey(entropy(PREKEY_SEED_BYTES), suite=self._suite, aead=self.aead)
         self._alive = [fresh, *self._alive[:1]]
         return fresh.public
+
+    def keep(self, seeds: Iterable[bytes]) -> None:
+        """Have those of these seeds, the newest first, and no others."""
+        self._alive = [Prekey(seed, suite=self._suite, aead=self.aead) for seed in seeds]
 
     @property
     def current(self) -> PublicPrekey:

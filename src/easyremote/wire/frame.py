@@ -25,7 +25,7 @@ COPY_BYTES = 4096
 _PACKET_FRAMES, _FRAME_CARRY, _CARRY_PEER, _CARRY_BODY = b"\x0a", b"\x52", b"\x0a", b"\x12"
 _PEER = _CARRY_PEER + bytes([ENDPOINT_BYTES])
 _LEAST_CARRY_BYTES = 8 + ENDPOINT_BYTES
-_LAST_KIND = 19
+_LAST_KIND = 22
 """The highest field number of a kind of frame; fields after it belong to a later version."""
 
 

@@ -57,3 +57,18 @@ GRANTS_MAX = 16
 """The most grants a caller presents to a node."""
 REVOCATIONS_MAX = 20_000
 """The most devices and tokens a list of revocations names."""
+
+JOB_BYTES = 16
+"""What names a job at its gateway."""
+MAIL_PART_BYTES = 256 << 10
+"""The most a part of a letter, or of a job's result, holds before it is sealed."""
+MAIL_PARTS_MAX = 4096
+"""The most parts of one letter, or of one result: a gateway may take fewer."""
+PROGRESS_BYTES_MAX = 1024
+"""What a job may say at a time of how far it is, sealed."""
+WATCH_SECONDS_MAX = 300.0
+"""How long a gateway keeps a question about a job that has no news."""
+JOB_SECONDS = 7 * 24 * 3600.0
+"""How long a job waits for its node, and its result for its caller, unless the caller says otherwise."""
+JOB_SECONDS_MAX = 30 * 24 * 3600.0
+"""The longest either may be made to wait."""

@@ -164,6 +164,26 @@ class Operated(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class Post(msgspec.Struct, frozen=True):
+    """What a device asks of the gateway's mailbox."""
+
+    number: int = 0
+    request: bytes = b""
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What came of it; ``error`` says why it was not done, ``code`` what kind of reason that is."""
+
+    number: int = 0
+    reply: bytes = b""
+    error: str = ""
+    code: str = ""
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """Something waits for this node in the gateway's mailbox."""
+
+
 class PacketLimit(msgspec.Struct, frozen=True):
     """Others send as well: send no packets larger than this, or, if 0, what packets you like."""
 
@@ -211,6 +231,9 @@ Control: TypeAlias = (
     | Operate
     | Operated
     | PacketLimit
+    | Post
+    | Posted
+    | Mail
 )
 
 _KINDS: dict[type, str] = {
@@ -232,6 +255,9 @@ _KINDS: dict[type, str] = {
     Operate: "operate",
     Operated: "operated",
     PacketLimit: "packet_limit",
+    Post: "post",
+    Posted: "posted",
+    Mail: "mail",
 }
 _RECORDS: dict[str, type] = {kind: record for record, kind in _KINDS.items()}
 _EVENTS: dict[type, str] = {Presence: "arrived", Departed: "departed", NodeLoad: "load"}

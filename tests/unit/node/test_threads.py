@@ -91,4 +91,4 @@ def test_what_a_job_raises_is_logged_and_the_thread_lives_on(caplog):
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(main())
-    assert "a job in a worker thread raised" in caplog.text
+    assert "a task in a worker thread raised" in caplog.text

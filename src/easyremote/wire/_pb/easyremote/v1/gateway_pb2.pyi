@@ -12,7 +12,7 @@ class Packet(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye", "renewed", "revoked", "operate", "operated", "packet_limit")
+    __slots__ = ("challenge", "hello", "welcome", "rejected", "advertise", "load_report", "watch", "snapshot", "change", "carry", "undeliverable", "ping", "pong", "goodbye", "renewed", "revoked", "operate", "operated", "packet_limit", "post", "posted", "mail")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,9 @@ class Frame(_message.Message):
     OPERATE_FIELD_NUMBER: _ClassVar[int]
     OPERATED_FIELD_NUMBER: _ClassVar[int]
     PACKET_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    POST_FIELD_NUMBER: _ClassVar[int]
+    POSTED_FIELD_NUMBER: _ClassVar[int]
+    MAIL_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     hello: Hello
     welcome: Welcome
@@ -51,7 +54,10 @@ class Frame(_message.Message):
     operate: Operate
     operated: Operated
     packet_limit: PacketLimit
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., operate: _Optional[_Union[Operate, _Mapping]] = ..., operated: _Optional[_Union[Operated, _Mapping]] = ..., packet_limit: _Optional[_Union[PacketLimit, _Mapping]] = ...) -> None: ...
+    post: Post
+    posted: Posted
+    mail: Mail
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., advertise: _Optional[_Union[Advertise, _Mapping]] = ..., load_report: _Optional[_Union[LoadReport, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., undeliverable: _Optional[_Union[Undeliverable, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., operate: _Optional[_Union[Operate, _Mapping]] = ..., operated: _Optional[_Union[Operated, _Mapping]] = ..., packet_limit: _Optional[_Union[PacketLimit, _Mapping]] = ..., post: _Optional[_Union[Post, _Mapping]] = ..., posted: _Optional[_Union[Posted, _Mapping]] = ..., mail: _Optional[_Union[Mail, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("nonce", "version", "features", "gateway")
@@ -210,6 +216,30 @@ class Operated(_message.Message):
     reply: bytes
     error: str
     def __init__(self, number: _Optional[int] = ..., reply: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Post(_message.Message):
+    __slots__ = ("number", "request")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    request: bytes
+    def __init__(self, number: _Optional[int] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Posted(_message.Message):
+    __slots__ = ("number", "reply", "error", "code")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    reply: bytes
+    error: str
+    code: str
+    def __init__(self, number: _Optional[int] = ..., reply: _Optional[bytes] = ..., error: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
+
+class Mail(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class PacketLimit(_message.Message):
     __slots__ = ("bytes",)
