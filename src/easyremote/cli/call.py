@@ -67,9 +67,15 @@ def refuse_options(words: Sequence[str], after_dashes: int) -> None:
 
 
 def call_function(
-    function: str, words: Sequence[str], settings: Settings, out: Output, *, node: str | None
+    function: str,
+    words: Sequence[str],
+    settings: Settings,
+    out: Output,
+    *,
+    node: str | None,
+    durable: bool = False,
 ) -> None:
-    """Call once and show what comes.
+    """Call once and show what comes; of a durable call, its job's id.
 
     Raises:
         EasyRemoteError: Whatever the call ended with.
@@ -80,6 +86,9 @@ def call_function(
     with Client(settings.gateway, connect_timeout=settings.connect_timeout) as client:
         given = {"timeout": settings.timeout, "node": node}
         bound = client.options(**{name: value for name, value in given.items() if value is not None})
+        if durable:
+            out.line(bound.options(durable=True).submit(function, *positional, **keywords).id)
+            return
         if _streams(client, function):
             for item in bound.stream(function, *positional, **keywords):
                 out.value(item)

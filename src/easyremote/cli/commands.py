@@ -161,6 +161,10 @@ def call(
     ] = None,
     node: Annotated[str | None, typer.Option(metavar="NAME", help="The node that must do it.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long it may take.")] = None,
+    durable: Annotated[
+        bool,
+        typer.Option("--durable", help="Leave it at the gateway for the node, print the job's id, and end."),
+    ] = False,
     imports: Annotated[
         list[str] | None,
         typer.Option("--import", metavar="MODULE", help="A .py file or module with result classes."),
@@ -186,7 +190,40 @@ def call(
             from easyremote.cli.loading import import_modules
 
             import_modules(imports, settings)
-        call_function(function, arguments, settings, Output(as_json=as_json), node=node)
+        call_function(function, arguments, settings, Output(as_json=as_json), node=node, durable=durable)
+
+
+@app.command()
+def jobs(
+    context: typer.Context, gateway: Gateway = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """List the durable calls this device has submitted."""
+    with settings_of(context, verbose, gateway=gateway) as settings:
+        from easyremote.cli.jobs import list_jobs
+
+        list_jobs(settings, Output(as_json=as_json))
+
+
+@app.command()
+def job(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="As easynet call --durable printed it.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show how far it is until it is over, then print its result.")
+    ] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Want its result no more.")] = False,
+    gateway: Gateway = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show how a durable call stands, follow or cancel it."""
+    with settings_of(context, verbose, gateway=gateway) as settings:
+        from easyremote.cli.jobs import cancel_job, follow_job, show_job
+        from easyremote.errors import UsageError
+
+        if follow and cancel:
+            raise UsageError("a job is followed or cancelled, not both")
+        (follow_job if follow else cancel_job if cancel else show_job)(id, settings, Output(as_json=as_json))
 
 
 @app.command()

@@ -7,7 +7,9 @@ Everything has a bound (``MailboxLimits``): at one, new letters are refused, and
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,6 +90,7 @@ class MailboxLimits(msgspec.Struct, frozen=True, kw_only=True):
         jobs: Jobs in all, those included of which only the outcome's date is left.
         bytes: All that waits.
         keep_seconds: How long a letter may wait for its node, and a result for its caller.
+        spare_bytes: What is left free of the disk, so that what waits can still be taken out, and the gateway start.
     """
 
     letter_bytes: int = 64 << 20
@@ -96,6 +99,7 @@ class MailboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int = 100_000
     bytes: int = 10 << 30
     keep_seconds: float = JOB_SECONDS_MAX
+    spare_bytes: int = 64 << 20
 
 
 DEFAULT_MAILBOX = MailboxLimits()
@@ -148,7 +152,7 @@ class Mailbox:
         """Nodes for which something has come since the last look: device and name."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             self._open()
         except sqlite3.Error as error:
@@ -177,7 +181,6 @@ class Mailbox:
             "auto_vacuum = incremental",
             "journal_mode = wal",
             "synchronous = full",
-            "busy_timeout = 2000",
         ):
             database.execute(f"pragma {pragma}")
         size = self._path.stat().st_size
@@ -243,8 +246,12 @@ class Mailbox:
         self._count()
 
     def _undo(self) -> None:
-        if self._database.in_transaction:
-            self._database.execute("rollback")
+        with contextlib.suppress(sqlite3.Error):
+            if self._database.in_transaction:
+                self._database.execute("rollback")
+            self._database.execute(
+                "pragma wal_checkpoint(truncate)"
+            )  # a disk that is full wants its room back
         self._count()
 
     def _try(self, request: MailRequest, member: Member, now: float) -> bytes | MailboxError:
@@ -527,6 +534,13 @@ class Mailbox:
             raise MailboxError(
                 f"the mailbox holds {self._bytes:,} bytes, and {limits.bytes:,} are the most (bytes)",
                 code="full",
+            )
+        free = shutil.disk_usage(self._path.parent).free
+        if free - 2 * len(data) < limits.spare_bytes:  # once into the log, once into its place
+            raise MailboxError(
+                f"the gateway's disk is full: {free:,} bytes are left, and {limits.spare_bytes:,} are to be "
+                "(spare_bytes); nothing was kept. Its owner must make room; then try again",
+                code="disk",
             )
         self._database.execute("insert into part values (?, ?, ?, ?)", (job.number, side, number, data))
         job.size += len(data)

@@ -4,13 +4,15 @@ import json
 import sys
 import threading
 
-from easyremote import Server
+from easyremote import MailboxLimits, Server
 from easyremote.protocol.limits import Limits
 from easyremote.trace import announce
 
 options = json.loads(sys.argv[1])
 if "limits" in options:
     options["limits"] = Limits(**options["limits"])
+if options.get("mailbox") is not None:
+    options["mailbox"] = MailboxLimits(**options["mailbox"])
 if options.pop("talk", False):
     announce(verbose=False)
 with Server(**options) as server:
