@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 __all__ = ["JobStatus", "Jobs"]
 
 WATCH_SECONDS = 60.0
+ARRIVING_SECONDS = 5.0
+"""How long a node that has just come is waited for to show the card that letters to it go by."""
 SIDE_BY_SIDE = 4
 """Parts of a letter or a result that are on their way at a time."""
 _PARTS = list[bytes]
@@ -188,8 +190,7 @@ class Jobs:
             await _side_by_side(len(parts), put)
         except MailboxError:
             await asyncio.to_thread(book.remove, secret.number)
-            if len(parts) > SIDE_BY_SIDE:  # some of it may be there
-                await self._quietly(CancelJob(secret.number))
+            await self._quietly(CancelJob(secret.number))  # some of it may be there
             raise
         return secret.secret
 
@@ -199,6 +200,10 @@ class Jobs:
             node = self._choose(function, options)
         if node:
             cards = await self._cards(node)
+            give_up_at = self._engine.loop.time() + ARRIVING_SECONDS
+            while not cards and self._takes_letters(node) and self._engine.loop.time() < give_up_at:
+                await asyncio.sleep(0.02)
+                cards = await self._cards(node)
             if not cards:
                 raise UnknownNodeError(
                     f"no node called {node!r} that takes durable calls is known to the gateway. Run `easynet nodes` to see "
@@ -217,6 +222,11 @@ class Jobs:
         if any(one.name == function and one.stream for one in card.functions):
             raise UsageError(f"{function!r} gives a stream of items, and a stream cannot be durable")
         return card
+
+    def _takes_letters(self, node: str) -> bool:
+        """Whether a node that is there says that it does, and its card for them is on its way."""
+        view = self._engine.directory.named(node)
+        return view is not None and view.present and "jobs" in view.card.features
 
     def _choose(self, function: str, options: Options) -> str:
         """The name of a node that is there and offers it; empty if none is."""

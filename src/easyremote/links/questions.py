@@ -47,7 +47,8 @@ class Questions:
         waiting = self._open[number] = asyncio.get_running_loop().create_future()
         self._post(MailRequested(number, encode_mail(request)))
         try:
-            answer = await asyncio.wait_for(waiting, seconds + ANSWER_SECONDS)
+            async with asyncio.timeout(seconds + ANSWER_SECONDS):
+                answer = await waiting
         except TimeoutError:
             raise LinkError("the gateway did not answer a question about its mailbox") from None
         finally:

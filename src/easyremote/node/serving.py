@@ -449,7 +449,7 @@ class Serving:
                 draining=self._draining,
                 addresses=self._addresses,
                 fingerprint=self._certificate.fingerprint if self._certificate is not None else b"",
-                features=FEATURES,
+                features=[*FEATURES, "jobs"] if profile.jobs else FEATURES,
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
