@@ -364,14 +364,17 @@ class Jobs:
         while True:
             try:
                 return await engine.questions.ask(request, kind, seconds=seconds)
-            except LinkError:
+            except LinkError as error:
                 now = engine.loop.time()
                 give_up_at = min(give_up_at, now + engine.lost_after)
                 if now >= give_up_at:
                     raise
                 await asyncio.sleep(0.05)
-                async with asyncio.timeout(max(0.1, give_up_at - now)):
-                    await engine.linked()
+                try:
+                    async with asyncio.timeout(give_up_at - now):
+                        await engine.linked()
+                except TimeoutError:
+                    raise error from None
 
     async def _quietly(self, request: MailRequest) -> None:
         """Ask once; it does not matter much."""
