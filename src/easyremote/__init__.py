@@ -32,11 +32,11 @@ if TYPE_CHECKING:
         RemoteError,
         TrustError,
     )
-    from easyremote.gateway.mailbox import MailboxLimits
     from easyremote.gateway.server import Server
     from easyremote.links.address import set_default_gateway
     from easyremote.node.calls import Caller, current_call, current_caller, report_progress
     from easyremote.node.node import ComputeNode
+    from easyremote.protocol.limits import MailboxLimits
     from easyremote.wire.values import register_type
 
 __version__ = "3.0.0a1"
@@ -56,7 +56,7 @@ _PLACES = {
     "LinkError": "errors",
     "LoadRecord": "client.records",
     "MailboxError": "errors",
-    "MailboxLimits": "gateway.mailbox",
+    "MailboxLimits": "protocol.limits",
     "MembershipError": "errors",
     "NodeLostError": "errors",
     "NodeRecord": "client.records",

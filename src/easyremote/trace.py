@@ -1,7 +1,8 @@
 """One hook: what happened, to which call, when.
 
-Nothing here ever sees an argument or a result. ``subscribe`` gives every event to a function; the
-command line's ``--verbose`` is such a function. ``announce`` gives a program that serves one line for
+Nothing here ever sees an argument or a result. ``subscribe`` gives events to a function; the
+command line's ``--verbose`` is such a function, and the diary behind ``easynet trace`` another. Every reconnect, retry,
+hedge, resume and refusal is an event; so are the frequent ones of every call, as long as somebody wants those. ``announce`` gives a program that serves one line for
 each start, join and leave on standard error, unless the program has set up logging itself.
 """
 
@@ -34,23 +35,35 @@ class TraceEvent(msgspec.Struct, frozen=True, gc=False):
 
 Listener: TypeAlias = Callable[[TraceEvent], None]
 
+FREQUENT = frozenset({"call requested", "call sent", "call started", "call ended"})
+"""What happens to every call."""
+
 _listeners: list[Listener] = []
+_eager: list[Listener] = []
 
 
-def subscribe(listener: Listener) -> Callable[[], None]:
-    """Have ``listener`` called with every event; returns the function that ends it."""
+def subscribe(listener: Listener, *, frequent: bool = True) -> Callable[[], None]:
+    """Have ``listener`` called with every event, or with all but the frequent ones; returns the function that ends it."""
     _listeners.append(listener)
-    return lambda: _listeners.remove(listener)
+    if frequent:
+        _eager.append(listener)
+
+    def end() -> None:
+        _listeners.remove(listener)
+        if frequent:
+            _eager.remove(listener)
+
+    return end
 
 
 def watched() -> bool:
-    """Whether anybody listens; where events are frequent, ask before making one."""
-    return bool(_listeners)
+    """Whether anybody wants the frequent events; ask before making one."""
+    return bool(_eager)
 
 
 def emit(name: str, call_id: str = "", detail: str = "") -> None:
     """Tell those who listen."""
-    for listener in list(_listeners):
+    for listener in list(_eager if name in FREQUENT else _listeners):
         try:
             listener(TraceEvent(name, call_id, detail))
         except Exception:

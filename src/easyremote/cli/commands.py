@@ -227,6 +227,26 @@ def job(
 
 
 @app.command()
+def trace(
+    context: typer.Context,
+    call: Annotated[
+        str, typer.Argument(metavar="CALL", help="A call's id, as errors and logs show it; or a job's.")
+    ],
+    gateway: Gateway = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tell one call's story: retries, moves, refusals, broken links, and how it ended.
+
+    This home and the nodes that are there are asked; a node tells who made the call, and its owner.
+    """
+    with settings_of(context, verbose, gateway=gateway) as settings:
+        from easyremote.cli.trace import trace_call
+
+        trace_call(call, settings, Output(as_json=as_json))
+
+
+@app.command()
 def functions(
     context: typer.Context, gateway: Gateway = None, as_json: AsJson = False, verbose: Verbose = False
 ) -> None:

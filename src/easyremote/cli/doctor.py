@@ -306,7 +306,7 @@ def _round_trips(settings: Settings, client: Client, membership: Membership) -> 
         return
     # One name a device, whoever runs this how often: the gateway keeps names for those who had them.
     name = f"doctor-{device_text(membership.device)[:8]}"
-    node = ComputeNode(settings.gateway, name, audit=False, home=settings.home)
+    node = ComputeNode(settings.gateway, name, audit=False, jobs=False, home=settings.home)
     node.register(name=ECHO, description="Says the same again.", allow="network", listed=False)(_doctor_echo)
     if not membership.may_call(ECHO, f"{name}.{ECHO}"):
         found = f"not tried: this device may call {', '.join(membership.functions)}, and nothing of its own"

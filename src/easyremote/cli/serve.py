@@ -31,6 +31,7 @@ def serve_gateway(settings: Settings) -> None:
         key=settings.key,
         addresses=settings.addresses,
         limits=settings.limits,
+        mailbox=settings.mailbox,
         log_level=level,
     ).start()
 

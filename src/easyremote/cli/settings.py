@@ -17,7 +17,7 @@ import msgspec
 
 from easyremote.errors import UsageError
 from easyremote.links.address import DEFAULT_GATEWAY, known_gateway
-from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
+from easyremote.protocol.limits import DEFAULT_LIMITS, DEFAULT_MAILBOX, Limits, MailboxLimits
 
 __all__ = ["FILE_NAME", "Settings", "home_of", "read_settings"]
 
@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         key: The certificate's key, a PEM file.
         addresses: How others reach a gateway, for invites.
         limits: What one address and one device may take of a gateway.
+        mailbox: What a gateway keeps for nodes that are away, at most.
         name: The name a node takes; None: the node decides.
         timeout: How long a call may take, in seconds; None: as long as the function says.
         connect_timeout: How long to wait for the gateway, in seconds.
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     addresses: list[str] = []
     limits: Limits = DEFAULT_LIMITS
+    mailbox: MailboxLimits = DEFAULT_MAILBOX
     name: str | None = None
     timeout: Seconds | None = None
     connect_timeout: Seconds = 5.0
@@ -67,7 +69,7 @@ _SETTABLE = {
     field.name: field for field in msgspec.structs.fields(Settings) if field.name not in ("home", "sources")
 }
 _VARIABLES: dict[str, tuple[str, ...]] = {
-    name: (f"EASYREMOTE_{name.upper()}",) for name in _SETTABLE if name != "limits"
+    name: (f"EASYREMOTE_{name.upper()}",) for name in _SETTABLE if name not in ("limits", "mailbox")
 }
 _VARIABLES["gateway"] = ("EASYREMOTE_GATEWAY", "EASYREMOTE_GATEWAY_ADDRESS")
 _YES_NO = {

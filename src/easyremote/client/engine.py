@@ -23,6 +23,7 @@ from easyremote.client.jobs import Jobs
 from easyremote.client.retry import Persistence, RetryBudget
 from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
 from easyremote.links.connector import reach
+from easyremote.links.diary import keep_diary
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
@@ -107,6 +108,7 @@ class Engine:
         self._synced = asyncio.Event()
         keyring = Keyring(home)
         self.home = keyring.home
+        keep_diary(self.home)
         identity = self.identity = keyring.identity(os.urandom(32))
         self._entrance = Entrance(
             gateway, identity, keyring, invite=invite, name=machine_name(), role="client"
@@ -384,8 +386,10 @@ class Engine:
         if waiter is not None:
             if self._connecting and (timer := self._connecting.pop(number, None)) is not None:
                 timer.cancel()
-            if watched():
-                emit("call ended", call_text(number), type(error).__name__ if error is not None else "ok")
+            if error is not None:
+                emit("call failed", call_text(number), type(error).__name__)
+            elif watched():
+                emit("call ended", call_text(number), "ok")
             waiter.settle(value, error)
 
     def _settle_all(self, error: EasyRemoteError) -> None:
@@ -449,5 +453,4 @@ class Engine:
 
 
 def _tell(notice: Notice) -> None:
-    if watched():
-        emit(notice.name, call_text(notice.call) if notice.call else "", notice.detail)
+    emit(notice.name, call_text(notice.call) if notice.call else "", notice.detail)

@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from easyremote.errors import MailboxError
+from easyremote.protocol.limits import MailboxLimits
 from easyremote.trust.identity import device_text
-from easyremote.wire.limits import JOB_SECONDS_MAX
 from easyremote.wire.mail import (
     ARRIVING,
     CANCELLED,
@@ -49,7 +49,7 @@ from easyremote.wire.mail import (
     encode_mail,
 )
 
-__all__ = ["DEFAULT_MAILBOX", "Mailbox", "MailboxLimits", "Member"]
+__all__ = ["Mailbox", "Member"]
 
 ARRIVING_SECONDS = 3600.0
 """A letter that is not whole after so long is given up."""
@@ -78,31 +78,6 @@ create table if not exists card (
 ) strict;
 create index if not exists card_device on card (device, kept);
 """
-
-
-class MailboxLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mailbox holds at most.
-
-    Attributes:
-        letter_bytes: One letter, or one result.
-        account_jobs: Jobs of one account that are not over.
-        account_bytes: All that waits for one account, letters and results.
-        jobs: Jobs in all, those included of which only the outcome's date is left.
-        bytes: All that waits.
-        keep_seconds: How long a letter may wait for its node, and a result for its caller.
-        spare_bytes: What is left free of the disk, so that what waits can still be taken out, and the gateway start.
-    """
-
-    letter_bytes: int = 64 << 20
-    account_jobs: int = 1000
-    account_bytes: int = 1 << 30
-    jobs: int = 100_000
-    bytes: int = 10 << 30
-    keep_seconds: float = JOB_SECONDS_MAX
-    spare_bytes: int = 64 << 20
-
-
-DEFAULT_MAILBOX = MailboxLimits()
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -139,7 +114,7 @@ class Mailbox:
         clock: Seconds since 1970.
 
     Raises:
-        MailboxError: The file is damaged, or another gateway's.
+        MailboxError: The file is damaged.
     """
 
     def __init__(self, path: Path, limits: MailboxLimits, clock: Callable[[], float]) -> None:
@@ -152,7 +127,7 @@ class Mailbox:
         """Nodes for which something has come since the last look: device and name."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._open()
         except sqlite3.Error as error:
@@ -177,7 +152,6 @@ class Mailbox:
     def _open(self) -> None:
         database = self._database
         for pragma in (
-            "locking_mode = exclusive",
             "auto_vacuum = incremental",
             "journal_mode = wal",
             "synchronous = full",
@@ -194,10 +168,9 @@ class Mailbox:
             raise sqlite3.DatabaseError(str(found).partition("\n")[0])
         database.executescript(_SCHEMA)
         self._count()
+        (self._seen_version,) = database.execute("pragma data_version").fetchone()
 
     def _why_not(self, error: sqlite3.Error) -> str:
-        if "locked" in str(error):
-            return f"the mailbox {self._path} is in use by another gateway of this home: stop that one first"
         return (
             f"the mailbox {self._path} is damaged ({error}). Restore it from a backup; or move it away with the files "
             "beside it, and what waited in it is lost: its callers are told that their jobs are unknown"
@@ -229,6 +202,20 @@ class Mailbox:
             if len(asked) > 1:  # one of them may still find room
                 return [answer for one in asked for answer in self.answer([one])]
             return [_disk(error)]
+
+    def look_for_others(self) -> None:
+        """Another gateway of this home may have written meanwhile: then everything may have changed."""
+        (version,) = self._database.execute("pragma data_version").fetchone()
+        if version == self._seen_version:
+            return
+        self._seen_version = version
+        self._count()
+        for number, device, node, state in self._database.execute(
+            "select number, device, node, state from job"
+        ):
+            self.changed.add(bytes(number))
+            if state in (WAITING, RUNNING):
+                self.letters.add((bytes(device), str(node)))
 
     def sweep(self) -> None:
         """Forget what has waited long enough."""

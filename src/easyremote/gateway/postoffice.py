@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from easyremote.errors import DecodeError, MailboxError, RemoteProtocolError, SignatureError
-from easyremote.gateway.mailbox import Mailbox, MailboxLimits, Member
+from easyremote.gateway.mailbox import Mailbox, Member
 from easyremote.protocol.gateway_effects import Mailing
 from easyremote.protocol.gateway_events import MailAnswered, MailArrived, RouterEvent
+from easyremote.protocol.limits import MailboxLimits
 from easyremote.trace import log
 from easyremote.trust.identity import verify
 from easyremote.trust.letter import card_transcript
@@ -32,6 +34,8 @@ QUEUED_BYTES_MAX = 128 << 20
 WATCHES_MAX = 20_000
 """Questions about jobs without news that wait here; more are answered at once."""
 SWEEP_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""How often is looked whether another gateway of this home has written into the mailbox."""
 
 
 class _Asked(msgspec.Struct):
@@ -60,7 +64,7 @@ class PostOffice:
         tell: Takes what is to be told to devices, on the loop.
 
     Raises:
-        MailboxError: The database is damaged, or another gateway's.
+        MailboxError: The database is damaged.
     """
 
     def __init__(
@@ -194,12 +198,15 @@ class PostOffice:
     # ---- in its thread
 
     def _work(self) -> None:
+        sweep_at = 0.0
         while True:
             works = self._gather()
             asked = [one for one in works if one is not None]
             try:
-                if not works:
+                self._mailbox.look_for_others()
+                if time.monotonic() >= sweep_at:
                     self._mailbox.sweep()
+                    sweep_at = time.monotonic() + SWEEP_SECONDS
                 answers = self._mailbox.answer([(one.request, one.member) for one in asked]) if asked else []
             except Exception:  # whatever it is, devices must not wait for ever, nor the gateway end
                 log.exception("the mailbox failed")
@@ -219,9 +226,9 @@ class PostOffice:
                 return
 
     def _gather(self) -> list[_Asked | None]:
-        """What there is to do, at least one thing; nothing when it is time to sweep."""
+        """What there is to do; nothing if nobody asks for a while."""
         try:
-            works = [self._queue.get(timeout=SWEEP_SECONDS)]
+            works = [self._queue.get(timeout=LOOK_SECONDS)]
         except queue.Empty:
             return []
         while len(works) < BATCH:

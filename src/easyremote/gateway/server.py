@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 
 from easyremote.errors import ListenError, MailboxError, RemoteProtocolError, UsageError
-from easyremote.gateway.mailbox import DEFAULT_MAILBOX, MailboxLimits
 from easyremote.gateway.office import Office
 from easyremote.gateway.ports import Backlog, Port
 from easyremote.gateway.postoffice import PostOffice
@@ -42,7 +41,7 @@ from easyremote.protocol.gateway_events import (
     GatewayWoken,
     RouterEvent,
 )
-from easyremote.protocol.limits import DEFAULT_LIMITS, Limits
+from easyremote.protocol.limits import DEFAULT_LIMITS, DEFAULT_MAILBOX, Limits, MailboxLimits
 from easyremote.protocol.router import Router
 from easyremote.trace import announce, log
 from easyremote.trust.identity import device_text

@@ -21,9 +21,10 @@ import msgspec
 
 from easyremote.errors import LinkError, MailboxError, RemoteProtocolError, SealError, UnknownJobError
 from easyremote.node.journal import BEGAN, DELIVERED, FINISHED, Journal
+from easyremote.protocol.call import call_text
 from easyremote.protocol.effects import JobEnded, Start
 from easyremote.protocol.events import CallKey, Encoded, Event, Failed, JobCancelled, JobOpened
-from easyremote.trace import emit, log, watched
+from easyremote.trace import emit, log
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.letter import Secret, open_letter
 from easyremote.wire.bundle import Fault, Refuse
@@ -236,7 +237,8 @@ class Letters:
                 RefuseLetter(number, f"node {self._node!r} could not open the letter: {error}"[:512])
             )
             return
-        key = (caller + number[:8], int.from_bytes(number[8:], "big") >> 1)
+        key = (caller + number[:8], _call_number(number))
+        emit("job fetched", call_text(key[1]), letter.function)
         forget = self._clock() + letter.keep_seconds + JOB_SECONDS_MAX
         job = _Job(number, key, secret, forget, self._loop.create_future())
         self._jobs[key], self._keys[number] = job, key
@@ -297,6 +299,7 @@ class Letters:
                 return  # stopped meanwhile
             job.beginning = False
             if (error := done.exception()) is None:
+                emit("job began", start.call_id, start.function)
                 run(start)
                 return
             log.error("a job was not run, because that it begins could not be written down: %s", error)
@@ -333,8 +336,7 @@ class Letters:
                 raise
             await self._put(RefuseLetter(number, str(error)))
         await asyncio.to_thread(self._journal.delivered, number)
-        if watched():
-            emit("job delivered", number.hex())
+        emit("job delivered", call_text(_call_number(number)))
 
     async def _put(self, request: MailRequest) -> None:
         try:
@@ -378,6 +380,11 @@ class Letters:
                 await self._ask(TellProgress(job.number, sealed))
             await asyncio.sleep(PROGRESS_SECONDS)
         job.telling = None
+
+
+def _call_number(job: bytes) -> int:
+    """A job's call has this number, which is what people see of it in logs."""
+    return int.from_bytes(job[8:], "big") >> 1
 
 
 def _outcome(ended: Encoded | Fault | Refuse, seconds: float) -> Outcome:

@@ -28,7 +28,6 @@ from easyremote.node.serving import Profile, Reception, Serving
 from easyremote.protocol.worker import CALLS_MAX
 from easyremote.trace import announce, log
 from easyremote.trust.keyring import Keyring
-from easyremote.trust.rules import OWNER
 from easyremote.wire.limits import NODE_MAX_VALUE_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -129,7 +128,8 @@ class ComputeNode:
         self._verbose = log_level.lower() == "debug"
         self._home = home
         self._registry = Registry()
-        self._registry.add_own(Household(drain=self._drain_soon).functions(), OWNER)
+        household = Household(drain=self._drain_soon, stories=self._stories)
+        self._registry.add_own(household.functions())
         self._reception = Reception(wanted_name.rstrip("*"))
         self._running: Serving | None = None
         self._stopped = threading.Event()
@@ -299,6 +299,11 @@ class ComputeNode:
             return 0
         threading.Thread(target=self.drain, name="easyremote-drain", daemon=True).start()
         return running.open_calls - 1
+
+    def _stories(self, calls: list[str]) -> list[tuple[float, str, str, str]]:
+        """What happened to these calls here, of what their caller may know."""
+        running = self._running
+        return running.stories.of(calls) if running is not None else []
 
     def wait_for_connection(self, timeout: float | None = None) -> bool:
         """Wait until the gateway has welcomed the node; False if it has not within the time, or was stopped.

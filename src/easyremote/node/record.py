@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from easyremote.node.audit import AuditLog
+from easyremote.node.audit_entries import AuditFiles
 from easyremote.node.budgets import Budgets
 from easyremote.protocol.effects import CallEnded, Start
 from easyremote.protocol.events import CallKey, Failed
@@ -22,7 +23,13 @@ class Record:
         self._budgets = Budgets(home, node)
         self._paying: set[CallKey] = set()
         self._ended: list[CallEnded] = []
+        self._node = node
         self._audit = AuditLog(home / AUDIT_FOLDER, node) if audit else None
+
+    @property
+    def audit_files(self) -> AuditFiles | None:
+        """Where the audit log is; None if none is kept."""
+        return AuditFiles(self._node, self._audit.path) if self._audit is not None else None
 
     def used(self) -> dict[tuple[bytes, str], int]:
         """How many calls each budget has paid for."""

@@ -247,10 +247,10 @@ class Registry:
             self.revision += 1
         return entry
 
-    def add_own(self, functions: Mapping[str, Callable[..., Any]], rule: Rule) -> None:
-        """Offer what the node does for its owner, unlisted, under this rule."""
+    def add_own(self, functions: Iterable[tuple[str, Callable[..., Any], Rule]]) -> None:
+        """Offer what may be asked of the node itself, unlisted, each under its rule."""
         with self._lock:
-            for name, function in functions.items():
+            for name, function, rule in functions:
                 binder = Binder(function, name=name)
                 self._own[name] = Entry(
                     function,
@@ -263,7 +263,7 @@ class Registry:
                 )
 
     def own(self) -> list[Entry]:
-        """What the node does for its owner."""
+        """What may be asked of the node itself."""
         return list(self._own.values())
 
     def remove(self, name: str) -> bool:

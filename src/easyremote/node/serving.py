@@ -21,18 +21,20 @@ import msgspec
 
 from easyremote.errors import EasyRemoteError, LinkError, MailboxError
 from easyremote.links.connector import addresses_of, place_to_listen
+from easyremote.links.diary import keep_diary
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
 from easyremote.links.questions import Questions
 from easyremote.links.stream import Certificate, StreamListener, listen
-from easyremote.node.audit_entries import file_stem
+from easyremote.node.audit_entries import AuditFiles, file_stem
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
 from easyremote.node.journal import Journal
 from easyremote.node.letters import Letters
 from easyremote.node.record import Record
 from easyremote.node.registry import Entry, Registry
+from easyremote.node.stories import Stories
 from easyremote.protocol.device import Device
 from easyremote.protocol.directory import card_transcript
 from easyremote.protocol.effects import (
@@ -66,6 +68,7 @@ from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.trust.letter import address_of
 from easyremote.trust.letter import card_transcript as letter_transcript
+from easyremote.trust.rules import OWNER, Caller, refusal
 from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
 from easyremote.wire.limits import JOB_SECONDS_MAX, LOST_AFTER_SECONDS
 from easyremote.wire.mail import Progress, ShowCard
@@ -184,7 +187,9 @@ class Serving:
             clock=time.time,
             direct=profile.listen is not None,
         )
+        keep_diary(home)
         self._driver = Driver(self._device, self._connect, self._performers())
+        self.stories = Stories(home, self._audit_files, self._is_owner)
         self._questions = Questions(self._driver.post)
         self._letters: Letters | None = None
         self._journal: Journal | None = None
@@ -390,6 +395,13 @@ class Serving:
             clock=time.time,
         )
 
+    def _audit_files(self) -> AuditFiles | None:
+        return self._record.audit_files if self._record is not None else None
+
+    def _is_owner(self, caller: Caller) -> bool:
+        own = self._device.standing.membership
+        return not refusal(OWNER, caller, self._identity.device, own.account if own is not None else None)
+
     def _turned(self, error: EasyRemoteError) -> None:
         """The gateway will not have us: trying again would not help."""
         log.error("node %s was turned away: %s", self._reception.name, error)
@@ -492,5 +504,4 @@ def _offered(entry: Entry) -> Offered:
 
 
 def _tell(notice: Notice) -> None:
-    if watched():
-        emit(notice.name, f"{notice.call:016x}" if notice.call else "", notice.detail)
+    emit(notice.name, f"{notice.call:016x}" if notice.call else "", notice.detail)

@@ -411,6 +411,7 @@ class Caller:
             call.unsure = call.unsure or call.number in sent
             if call.number in unsure and call.attempts <= ATTEMPTS_MAX and view is not None:
                 self._leave(call)
+                effects.append(Notice("resumed", call.number, "in a new session"))
                 effects += self._ask(call, view, now)
             else:
                 ran = UNCONFIRMED if call.number in unsure else ACCEPTED

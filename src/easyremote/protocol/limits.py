@@ -11,7 +11,7 @@ from collections.abc import Sized
 import msgspec
 
 from easyremote.errors import UsageError
-from easyremote.wire.limits import WINDOW_BYTES
+from easyremote.wire.limits import JOB_SECONDS_MAX, WINDOW_BYTES
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +61,43 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class MailboxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a mailbox holds at most.
+
+    Attributes:
+        letter_bytes: One letter, or one result.
+        account_jobs: Jobs of one account that are not over.
+        account_bytes: All that waits for one account, letters and results.
+        jobs: Jobs in all, those included of which only the outcome's date is left.
+        bytes: All that waits.
+        keep_seconds: How long a letter may wait for its node, and a result for its caller.
+        spare_bytes: What is left free of the disk, so that what waits can still be taken out, and the gateway start.
+    """
+
+    letter_bytes: int = 64 << 20
+    account_jobs: int = 1000
+    account_bytes: int = 1 << 30
+    jobs: int = 100_000
+    bytes: int = 10 << 30
+    keep_seconds: float = JOB_SECONDS_MAX
+    spare_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        """Nothing may be below 0, and only the spare room 0."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            least = 0 if name == "spare_bytes" else 1
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+                raise UsageError(f"the mailbox's {name} is a number from {least} up, not {value!r}")
+        if self.keep_seconds > JOB_SECONDS_MAX:
+            raise UsageError(
+                f"the mailbox's keep_seconds is {JOB_SECONDS_MAX:,.0f} at most, not {self.keep_seconds!r}"
+            )
+
+
+DEFAULT_MAILBOX = MailboxLimits()
 LATELY_SECONDS = 0.1
 ALONE_SECONDS = 2.0
 """How long it must have been alone to be told that it may send large ones again."""

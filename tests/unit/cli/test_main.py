@@ -49,9 +49,9 @@ def test_the_documents_list_every_exit_code_and_every_setting() -> None:
         assert f"| {number.value} | {meaning} |" in english
         assert f"| {number.value} | " in chinese
     for name in Settings.__struct_fields__:
-        if name == "limits":
-            assert "| `[limits]`" in english
-            assert "| `[limits]`" in chinese
+        if name in ("limits", "mailbox"):
+            assert f"| `[{name}]`" in english
+            assert f"| `[{name}]`" in chinese
         elif name not in ("home", "sources"):
             assert f"`EASYREMOTE_{name.upper()}`" in english
             assert f"`EASYREMOTE_{name.upper()}`" in chinese

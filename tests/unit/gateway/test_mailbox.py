@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from easyremote.errors import MailboxError
-from easyremote.gateway.mailbox import Mailbox, MailboxLimits, Member
+from easyremote.gateway.mailbox import Mailbox, Member
+from easyremote.protocol.limits import MailboxLimits
 from easyremote.trust.identity import device_text
 from easyremote.wire.mail import (
     ARRIVING,
@@ -388,11 +389,20 @@ def test_a_file_that_is_shorter_than_it_was_is_refused_with_what_to_do(tmp_path:
     assert caught.value.code == "damaged"
 
 
-def test_a_second_gateway_of_the_same_home_is_told_so(tmp_path: Path) -> None:
-    box = Box(tmp_path)
-    with pytest.raises(MailboxError, match="in use by another gateway"):
-        Mailbox(tmp_path / "mailbox.db", GENEROUS, Clock())
+def test_two_gateways_of_one_home_share_it(tmp_path: Path) -> None:
+    box, other = Box(tmp_path), Box(tmp_path)
+    box.put(job(1), b"letter")
+    other.mailbox.changed.clear()
+    other.mailbox.letters.clear()
+    other.mailbox.look_for_others()
+    assert (other.mailbox.changed, other.mailbox.letters) == ({job(1)}, {(NODE.device, "desk")})
+    other.mailbox.changed.clear()
+    other.mailbox.look_for_others()
+    assert not other.mailbox.changed
+    other.ask(TakeLetter(job(1)), NODE)
+    assert box.state(job(1)) == RUNNING
     box.mailbox.close()
+    other.mailbox.close()
 
 
 def test_a_full_disk_refuses_and_keeps_nothing_of_it(tmp_path: Path) -> None:

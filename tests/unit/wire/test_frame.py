@@ -164,7 +164,7 @@ def field(tag: int, value: bytes) -> bytes:
 
 
 unknown_fields = st.one_of(
-    st.builds(field, st.sampled_from([0xA2, 0xAA, 0xFFFFFFFA]), st.binary(max_size=5)),
+    st.builds(field, st.sampled_from([0x142, 0x14A, 0xFFFFFFFA]), st.binary(max_size=5)),
     st.sampled_from([b"\x78\x96\x01", b"\xb9\x06" + bytes(8), b"\xbd\x06" + bytes(4)]),
 )
 carry_fields = st.one_of(
