@@ -97,7 +97,7 @@ class HostileGateway(Server):
     """One such gateway, in this process."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(port=0, host="127.0.0.1", home=folder / "gateway")
+        super().__init__(port=0, host="127.0.0.1", home=folder / "gateway", mailbox=None)
         self.realm = Realm(os.urandom, time.time)
         self.folder = folder
         self.heard: list[GatewayPacketReceived] = []

@@ -11,7 +11,8 @@ import pytest
 from acceptance.members import Club, Member
 from acceptance.processes import until
 
-from easyremote.cli.doctor import Finding, examine
+from easyremote.cli.doctor import examine
+from easyremote.cli.findings import Finding
 from easyremote.cli.members import make_invite, show_id
 from easyremote.cli.output import Output
 from easyremote.cli.settings import Settings
@@ -158,3 +159,29 @@ def test_doctor_compares_the_clocks(
         assert abs(int(told[1].replace(",", "")) - abs(ahead)) <= 2
         assert told[2] == ("ahead" if ahead > 0 else "behind")
         assert "timedatectl" in found.remedy
+
+
+def test_doctor_tells_how_the_nodes_are_and_what_the_gateway_has(clubs: Clubs) -> None:
+    club = clubs(mailbox=None)
+    stuck = club.network.spawn_node("holder", name="stuck")
+    club.network.spawn_node("holder", name="well")
+    box = club.member("box", "node")
+    found = doctor(box)
+    assert (found["version"].state, found["health"].state, found["large"].state) == ("note", "ok", "ok")
+    assert "no mailbox" in found["version"].found
+    assert found["health"].found.startswith("all answered within ")
+    assert (found["ports"].state, found["ports"].found) == (
+        "ok",
+        "2 nodes can be reached without the gateway",
+    )
+    stuck.freeze()
+    try:
+        health = [
+            one for one in examine(Settings(home=box.home, gateway=box.address)) if one.check == "health"
+        ]
+    finally:
+        stuck.thaw()
+    assert [one.state for one in health] == ["wrong", "ok"]
+    assert health[0].found.endswith(": stuck")
+    assert health[0].remedy
+    assert health[1].found.startswith("1 of 2 answered")

@@ -17,9 +17,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from easyremote.cli.exits import Exit, exit_for
+from easyremote.cli.findings import Finding
 from easyremote.cli.output import Output, printable
 from easyremote.cli.settings import Settings
 from easyremote.errors import CertificateError, EasyRemoteError, InviteError, MembershipError
@@ -37,24 +36,6 @@ DIRECT_SECONDS = 3.0
 CALLS = 20
 ECHO = "doctor_echo"
 MARKS = {"ok": ("✓", "green"), "note": ("–", "yellow"), "wrong": ("✗", "red")}
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found.
-
-    Attributes:
-        check: What was looked at.
-        state: ``ok``; ``note``, which is no fault; or ``wrong``.
-        found: What was found.
-        remedy: What to do about it.
-        exit: The code the command ends with if this is the first thing wrong.
-    """
-
-    check: str
-    state: str
-    found: str
-    remedy: str = ""
-    exit: Exit = Exit.RAISED
 
 
 def run_doctor(settings: Settings, out: Output) -> int:
@@ -208,6 +189,7 @@ def _gateway(settings: Settings) -> Finding:
 
 def _network(settings: Settings) -> Iterator[Finding]:
     """What is there beyond an open port: a gateway that knows this device, nodes, and a way for calls."""
+    from easyremote.cli.doctor_nodes import check_health, check_ports, check_version
     from easyremote.client.blocking import Client
 
     try:
@@ -215,10 +197,14 @@ def _network(settings: Settings) -> Iterator[Finding]:
             settings.gateway, connect_timeout=settings.connect_timeout, home=settings.home, direct=False
         ) as client:
             records = client.list_nodes()
+            yield check_version(client)
             yield _clock(settings, client.gateway_address)
             membership = _membership(settings, client.gateway_address)
             yield _belonging(membership)
             yield _nodes(settings, [record.name for record in records])
+            yield from check_health(client, records)
+            if (ports := check_ports(client, records)) is not None:
+                yield ports
             yield from _round_trips(settings, client, membership)
     except (MembershipError, CertificateError, InviteError) as error:
         yield _turned_away(error)
@@ -292,6 +278,7 @@ def _nodes(settings: Settings, names: list[str]) -> Finding:
 
 def _round_trips(settings: Settings, client: Client, membership: Membership) -> Iterator[Finding]:
     """Call a node of our own through the gateway and directly, sealed both ways, and take it away again."""
+    from easyremote.cli.doctor_nodes import check_large
     from easyremote.client.blocking import Client
     from easyremote.node.node import ComputeNode
     from easyremote.trust.identity import device_text
@@ -315,6 +302,7 @@ def _round_trips(settings: Settings, client: Client, membership: Membership) -> 
     try:
         node.serve(blocking=False)
         yield _took("round trip", "through the gateway", _echo_times(client, node))
+        yield check_large(client, f"{node.name}.{ECHO}")
         with Client(settings.gateway, home=settings.home, direct=True) as near:
             yield _directly(near, node)
     except (EasyRemoteError, TimeoutError) as error:

@@ -316,6 +316,11 @@ class Engine:
             raise LinkError("this client is closed")
 
     @property
+    def features(self) -> frozenset[str]:
+        """What the gateway knows of what not every one does."""
+        return self._device.attachment.features
+
+    @property
     def standing(self) -> Standing:
         """How this device stands in its network."""
         return self._device.standing

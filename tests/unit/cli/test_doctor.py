@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from easyremote.cli.doctor import Finding, examine, too_old
+from easyremote.cli.doctor import examine, too_old
+from easyremote.cli.findings import Finding
 from easyremote.cli.settings import Settings
 
 NOBODY = "127.0.0.1:1"
