@@ -8,12 +8,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from easyremote.client.asking import OPTIONS, Options, ask, ask_durably, read, split_options
 from easyremote.client.engine import Engine
 from easyremote.client.face import CONNECT_TIMEOUT_SECONDS, Connection, Face
-from easyremote.client.job import Job, JobStatus, wait_on
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, drain
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.retry import Retry, begin
@@ -24,8 +23,10 @@ from easyremote.protocol.call import unknown_node_error
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.trust.letter import read_job
 from easyremote.wire.limits import CLIENT_MAX_VALUE_BYTES, LOST_AFTER_SECONDS
+
+if TYPE_CHECKING:
+    from easyremote.client.job import Job, JobStatus
 
 IGNORED = frozenset(
     ["client_id", "retry_policy", "enable_monitoring", "enable_caching", "connection_pool_size", "log_level"]
@@ -199,6 +200,8 @@ class Client(Face):
         """
         kwargs, options = self._split(function, kwargs)
         if options.durable:
+            from easyremote.client.job import Job, wait_on
+
             arguments = ask_durably(function, args, kwargs, options)
             work = self._connection.engine.jobs.submit(function, arguments, options)
             return Job(self._connection, wait_on(self._connection, work))
@@ -300,10 +303,15 @@ class Client(Face):
         Raises:
             UsageError: That is no job's id.
         """
+        from easyremote.client.job import Job
+        from easyremote.trust.letter import read_job
+
         return Job(self._connection, read_job(id))
 
     def jobs(self) -> list[JobStatus]:
         """The durable calls this device has submitted, the newest first, and how they stand."""
+        from easyremote.client.job import wait_on
+
         return wait_on(self._connection, self._connection.engine.jobs.listed())
 
     def _on(self, node: str, timeout_ms: float | None) -> Client:

@@ -6,14 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
 from easyremote.client.asking import OPTIONS, Options, ask, ask_durably, read, split_options
 from easyremote.client.face import Face
-from easyremote.client.job import AsyncJob, JobStatus, wait_on_async
 from easyremote.client.mapping import MAP_IN_FLIGHT, Mapping, Source, drain_async
 from easyremote.client.records import FunctionRecord, NodeRecord, function_records, node_records
 from easyremote.client.retry import begin
@@ -22,7 +21,9 @@ from easyremote.errors import EasyRemoteError
 from easyremote.protocol.directory import Directory
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
-from easyremote.trust.letter import read_job
+
+if TYPE_CHECKING:
+    from easyremote.client.job import AsyncJob, JobStatus
 
 
 class _Homecoming:
@@ -186,6 +187,8 @@ class AsyncClient(Face):
             kwargs, options = split_options(await self._directory(), function, kwargs, options)
         if not options.durable:
             return await self._execute(function, args, kwargs, options, ())
+        from easyremote.client.job import AsyncJob, wait_on_async
+
         arguments = ask_durably(function, args, kwargs, options)
         work = self._connection.engine.jobs.submit(function, arguments, options)
         return AsyncJob(self._connection, await wait_on_async(self._connection, work))
@@ -196,10 +199,15 @@ class AsyncClient(Face):
         Raises:
             UsageError: That is no job's id.
         """
+        from easyremote.client.job import AsyncJob
+        from easyremote.trust.letter import read_job
+
         return AsyncJob(self._connection, read_job(id))
 
     async def jobs(self) -> list[JobStatus]:
         """The durable calls this device has submitted, the newest first, and how they stand."""
+        from easyremote.client.job import wait_on_async
+
         return await wait_on_async(self._connection, self._connection.engine.jobs.listed())
 
     def map(

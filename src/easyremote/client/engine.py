@@ -11,15 +11,15 @@ import asyncio
 import itertools
 import os
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from easyremote.client.jobs import Jobs
 from easyremote.client.retry import Persistence, RetryBudget
 from easyremote.errors import CallCancelledError, EasyRemoteError, LinkError, MembershipError
 from easyremote.links.connector import reach
@@ -28,7 +28,6 @@ from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
 from easyremote.links.machine import machine_name
-from easyremote.links.questions import Questions
 from easyremote.links.relay import unreachable
 from easyremote.protocol.call import call_text
 from easyremote.protocol.device import Device
@@ -62,6 +61,10 @@ from easyremote.protocol.standing import Standing
 from easyremote.trace import emit, watched
 from easyremote.trust.keyring import Keyring
 from easyremote.wire.limits import BUNDLE_MESSAGES
+
+if TYPE_CHECKING:
+    from easyremote.client.jobs import Jobs
+    from easyremote.links.questions import Questions
 
 
 class Waiter(Protocol):
@@ -128,8 +131,9 @@ class Engine:
             lost_after=lost_after,
         )
         self._driver = Driver(self._device, self._connect, self._performers(), reach)
-        self.questions = Questions(self._driver.post)
-        self.jobs = Jobs(self)
+        self._questions: Questions | None = None
+        self._jobs: Jobs | None = None
+        self._making = threading.Lock()
         self._up = asyncio.Event()
         self._driver.start()
 
@@ -316,6 +320,25 @@ class Engine:
             raise LinkError("this client is closed")
 
     @property
+    def questions(self) -> Questions:
+        """What is asked of the gateway's mailbox; most programs ask nothing."""
+        if self._questions is None:
+            from easyremote.links.questions import Questions
+
+            self._questions = Questions(self._driver.post)
+        return self._questions
+
+    @property
+    def jobs(self) -> Jobs:
+        """Durable calls; from any thread."""
+        if self._jobs is None:
+            from easyremote.client.jobs import Jobs
+
+            with self._making:
+                self._jobs = self._jobs or Jobs(self)
+        return self._jobs
+
+    @property
     def features(self) -> frozenset[str]:
         """What the gateway knows of what not every one does."""
         return self._device.attachment.features
@@ -382,7 +405,8 @@ class Engine:
     def _lost(self, detached: Detached) -> None:
         emit("link lost", detail=detached.reason)
         self._up.clear()
-        self.questions.lost()
+        if self._questions is not None:
+            self._questions.lost()
         if not self._closed:
             self._detached = self.loop.call_later(self.lost_after, self._give_up_waiting)
 
@@ -444,8 +468,10 @@ class Engine:
             self._settle(number, None, CallCancelledError("the client was closed before the answer came"))
         self._closed = True
         self._up.set()
-        self.questions.lost()
-        self.jobs.close()
+        if self._questions is not None:
+            self._questions.lost()
+        if self._jobs is not None:
+            self._jobs.close()
         self._stop_giving_up()
         self._synced.set()
         if self._driver.connected:
