@@ -430,7 +430,9 @@ class Serving:
         """A fresh prekey: what was sealed to one before the last can be opened by nobody any more."""
         self._prekeys.rotate(os.urandom)
         self._rotation = self._loop.call_later(PREKEY_SECONDS, self._rotate_prekey)
-        if self._reception.connected.is_set():
+        if (
+            self._record is not None
+        ):  # it has a name; while the gateway is away, callers with direct links see the card
             self._show_card()
 
     def _replace_worn_prekey(self) -> None:

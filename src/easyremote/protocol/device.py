@@ -208,8 +208,10 @@ class Device:
                 if (view := self.directory.nodes.get(peer)) is not None:
                     view.dial_later(now)
             case CardChanged():
+                shown = Advertise(event.card, event.signature)
+                self.direct.show(shown)
                 if self.attachment.attached:
-                    self.attachment.say(Advertise(event.card, event.signature))
+                    self.attachment.say(shown)
             case Offered(offer=offer) if self.worker is not None:
                 self.worker.offer(offer)
             case Withdrawn(name=name) if self.worker is not None:
@@ -305,6 +307,9 @@ class Device:
         """A direct link's own business."""
         record = decode(frame.data)
         if record is None:
+            return
+        if isinstance(record, Advertise) and (node := self.direct.dialled(link)):
+            self.directory.take_card(node, record)
             return
         up, wanted = self.direct.take(link, record)
         effects += wanted

@@ -3,7 +3,8 @@
 The caller dials an address that the node's signed card names, and takes no other certificate than the card
 does. The node speaks first: a challenge, which the caller signs and answers with its membership; so nobody who
 is not a member of the network says anything else here, and nobody speaks as a device whose key they do not hold.
-The node's welcome is signed as well. From then on the link carries sealed frames, as the gateway's does.
+The node's welcome is signed as well. From then on the link carries sealed frames, as the gateway's does; and the node
+shows callers that want them its new cards there as well, because a gateway may be away for longer than prekeys live.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from easyremote.protocol.machine import NEVER
 from easyremote.protocol.standing import Standing
 from easyremote.trust.identity import Identity, device_text, verify
 from easyremote.wire.frame import Pieces, control
-from easyremote.wire.messages import Challenge, Control, Goodbye, Hello, Rejected, Welcome, encode
+from easyremote.wire.messages import Advertise, Challenge, Control, Goodbye, Hello, Rejected, Welcome, encode
 
+CARDS = "cards"
+"""The feature of a caller that takes cards over a direct link."""
 ROLE = "direct"
 """What a device is on a direct link; it makes the signature one that no gateway can use."""
 GREETING_SECONDS = 5.0
@@ -33,13 +36,24 @@ DIRECT_MAX = 1024
 class Direct:
     """One direct link, from its opening on."""
 
-    __slots__ = ("dialled", "greet_by", "link", "nonce", "outgoing", "peer", "transcript", "up")
+    __slots__ = (
+        "dialled",
+        "greet_by",
+        "link",
+        "nonce",
+        "outgoing",
+        "peer",
+        "transcript",
+        "up",
+        "wants_cards",
+    )
 
     def __init__(self, opened: DirectOpened, now: float) -> None:
         self.link, self.peer, self.nonce = opened.link, opened.peer, opened.nonce
         self.dialled = bool(opened.peer)
         self.transcript = b""
         self.up = False
+        self.wants_cards = False
         self.greet_by = now + GREETING_SECONDS
         self.outgoing: list[Pieces] = []
 
@@ -64,6 +78,7 @@ class DirectLinks:
         self._links: dict[int, Direct] = {}
         self._by_peer: dict[bytes, Direct] = {}
         self._greeting: dict[int, Direct] = {}  # those that have something to say, or soon will
+        self._card: Advertise | None = None
         self.wake_at = NEVER
 
     def __contains__(self, peer: bytes) -> bool:
@@ -82,6 +97,19 @@ class DirectLinks:
         self._links[event.link] = self._greeting[event.link] = direct
         self.wake_at = min(self.wake_at, direct.greet_by)
         return []
+
+    def show(self, card: Advertise) -> None:
+        """This device's card is new: callers with a direct link see it."""
+        self._card = card
+        for direct in self._links.values():
+            if direct.up and direct.wants_cards:
+                direct.say(card)
+                self._greeting[direct.link] = direct
+
+    def dialled(self, link: int) -> bytes:
+        """The node that was reached over this link; empty if it is not a link to one."""
+        direct = self._links.get(link)
+        return direct.peer if direct is not None and direct.up and direct.dialled else b""
 
     def closed(self, link: int) -> Direct | None:
         """A link is gone; the link as it was."""
@@ -133,6 +161,7 @@ class DirectLinks:
                 version=VERSION,
                 membership=self._standing.credential,
                 role=ROLE,
+                features=[CARDS],
             )
         )
         return []
@@ -147,9 +176,12 @@ class DirectLinks:
             return None, [CloseLink(str(error), direct.link)]
         before = self._by_peer.get(hello.endpoint)
         direct.peer, direct.up = hello.endpoint, True
+        direct.wants_cards = CARDS in hello.features
         self._by_peer[hello.endpoint] = direct
         signature = self._identity.sign(welcome_transcript(transcript, ""))
         direct.say(Welcome(version=VERSION, gateway=self._identity.device, signature=signature))
+        if self._card is not None and direct.wants_cards:
+            direct.say(self._card)
         effects: list[Effect] = [Notice("direct link up", detail=f"from {member.name}")]
         if before is not None:
             effects.append(CloseLink("the device dialled again", before.link))

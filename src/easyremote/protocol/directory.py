@@ -21,7 +21,7 @@ from easyremote.trust.identity import verify
 from easyremote.trust.membership import Membership
 from easyremote.wire.cards import FunctionCard, NodeCard, decode_card
 from easyremote.wire.limits import LOST_AFTER_SECONDS
-from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
+from easyremote.wire.messages import Advertise, Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
 
 CLOSED_GRACE_SECONDS = 1.0
 """How long calls wait for a node whose connection dropped: its process has most likely ended."""
@@ -199,6 +199,26 @@ class Directory:
                     view.load = load
                     view.candidate.running, view.candidate.waiting = load.running, load.waiting
         return None
+
+    def take_card(self, endpoint: bytes, shown: Advertise) -> None:
+        """A node that is known shows its card itself, over a direct link; who is there only the gateway says."""
+        view = self.nodes.get(endpoint)
+        if view is None:
+            return
+        try:
+            verify(endpoint[:32], shown.signature, card_transcript(shown.card))
+            card = decode_card(shown.card)
+            if card.endpoint != endpoint or card.name != view.card.name or card.number < view.card.number:
+                return
+            membership = self._check_membership(card)
+        except (SignatureError, MembershipError, DecodeError) as error:
+            self.rejected += 1
+            self.why_rejected = str(error)
+            return
+        view.update(card, view.load, membership)
+        if not self._dials:
+            view.dial_at = NEVER
+        self._by_function.clear()
 
     def _take_presence(self, presence: Presence, now: float) -> None:
         view = self.nodes.get(presence.endpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from easyremote.errors import RemoteProtocolError
@@ -16,7 +17,7 @@ from easyremote.protocol.standing import Standing
 from easyremote.testing.realm import EPOCH, Realm
 from easyremote.trust.identity import Identity
 from easyremote.wire.frame import Control, join, walk
-from easyremote.wire.messages import Challenge, Goodbye, Hello, Ping, Rejected, Welcome, decode
+from easyremote.wire.messages import Advertise, Challenge, Goodbye, Hello, Ping, Rejected, Welcome, decode
 from easyremote.wire.messages import Control as Record
 
 _chance = random.Random("direct")
@@ -77,6 +78,37 @@ def test_two_devices_greet_each_other_and_then_know_who_speaks() -> None:
     assert node.endpoint in caller.links
     assert caller.endpoint in node.links
     assert caller.links.wake(GREETING_SECONDS * 2) == node.links.wake(GREETING_SECONDS * 2) == []
+
+
+def test_a_node_shows_its_card_to_callers_that_want_it_then_and_whenever_it_is_new() -> None:
+    caller, node = pair()
+    node.links.show(Advertise(b"first", b"signed"))
+    (challenge,) = node.says()
+    caller.hears(challenge)
+    (hello,) = caller.says()
+    node.hears(hello)
+    welcome, first = node.says()
+    assert first == Advertise(b"first", b"signed")
+    caller.hears(welcome)
+    assert caller.links.dialled(1) == node.endpoint
+    assert node.links.dialled(1) == b""  # it is shown no cards by those who dialled it
+    assert list(node.links.due()) == []
+    node.links.show(Advertise(b"second", b"signed"))
+    assert list(node.links.due()) == [1]
+    assert node.says() == [Advertise(b"second", b"signed")]
+    assert list(node.links.due()) == []
+
+
+def test_a_caller_of_an_older_version_is_shown_no_cards() -> None:
+    caller, node = pair()
+    node.links.show(Advertise(b"card", b"signed"))
+    caller.hears(*node.says())
+    (hello,) = caller.says()
+    assert isinstance(hello, Hello)
+    node.hears(msgspec.structs.replace(hello, features=[]))
+    assert [type(one) for one in node.says()] == [Welcome]
+    node.links.show(Advertise(b"card", b"signed"))
+    assert node.says() == []
 
 
 def test_nobody_speaks_before_they_have_said_who_they_are() -> None:

@@ -9,7 +9,7 @@ from easyremote.protocol.directory import CLOSED_GRACE_SECONDS, Directory
 from easyremote.protocol.machine import NEVER
 from easyremote.wire.cards import FunctionCard
 from easyremote.wire.limits import LOST_AFTER_SECONDS
-from easyremote.wire.messages import Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
+from easyremote.wire.messages import Advertise, Change, Departed, LoadReport, NodeLoad, Presence, Snapshot
 
 RESIZE = FunctionCard(name="resize")
 
@@ -40,6 +40,29 @@ def test_a_newer_card_takes_the_place_of_the_older() -> None:
     assert directory.offering("resize") == []
     directory.take_change(Change(node.presence(number=2, functions=[RESIZE])), 1.0)
     assert len(directory.offering("resize")) == 1
+
+
+def test_a_card_that_a_node_shows_itself_counts_but_does_not_make_it_present() -> None:
+    node, other = FakeNode("one"), FakeNode("two")
+    directory = directory_of(node)
+    departs(directory, node, "silent", 5.0)
+
+    def shown(of: FakeNode, number: int) -> Advertise:
+        presence = of.presence(number=number, functions=[RESIZE])
+        return Advertise(presence.card, presence.signature)
+
+    forged = shown(node, 3)
+    directory.take_card(node.endpoint, structs.replace(forged, signature=bytes(64)))
+    directory.take_card(node.endpoint, shown(other, 3))  # not its own
+    directory.take_card(other.endpoint, shown(other, 3))  # nobody that is known here
+    view = directory.nodes[node.endpoint]
+    assert view.functions == {}
+    directory.take_card(node.endpoint, shown(node, 2))
+    assert list(view.functions) == ["resize"]
+    directory.take_card(node.endpoint, structs.replace(shown(node, 1)))  # an old one
+    assert view.card.number == 2
+    assert not view.present
+    assert directory.offering("resize") == []
 
 
 def test_a_link_that_dropped_may_come_back_within_its_grace() -> None:
