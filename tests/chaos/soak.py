@@ -1,4 +1,5 @@
-"""Everything at once, for as long as one likes: real processes that are killed, stopped and cut off while others call.
+"""Everything at once, for as long as one likes: real processes that are killed, stopped and cut off while others call,
+some of their calls durable ones.
 
 Nothing may be lost, doubled or mixed up; memory and open files of who lives on must stay flat. Prints its seed, what it
 does as it does it, and a report; ends with 1 if a promise was broken.
@@ -55,7 +56,9 @@ class Soak:
         self._ledger = folder / "ledger"
         self.troubles: Counter[str] = Counter()
         self._kept: dict[str, list[tuple[int, int]]] = {}
-        self._network = Network(folder / "home", heartbeat_timeout_seconds=LEASE_SECONDS)
+        self._network = Network(
+            folder / "home", heartbeat_timeout_seconds=LEASE_SECONDS, mailbox={"account_jobs": 100_000}
+        )
         self._clients: dict[str, Program] = {}
 
     def run(self) -> bool:

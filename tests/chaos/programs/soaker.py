@@ -30,6 +30,9 @@ async def one(client: AsyncClient, key: str) -> bool:
         return bool(await client.execute("nap", key, seconds) == key)
     if kind < 0.7:
         return bool(await client.execute("nap_in_thread", key, seconds / 4) == key)
+    if kind < 0.72:
+        job = await client.submit("nap_in_thread", key, seconds / 4, durable=True)
+        return bool(await job.result() == key)
     if kind < 0.8:
         return bool(await client.execute("nap_again", f"{key}-again", seconds) == f"{key}-again")
     if kind < 0.95:
