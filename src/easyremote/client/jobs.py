@@ -36,12 +36,13 @@ from easyremote.errors import (
     ValueTooLargeError,
 )
 from easyremote.protocol.call import ACCEPTED, Call, fault_error, near, refusal_error
+from easyremote.protocol.directory import letter_card_transcript
 from easyremote.protocol.events import CallRequested, Encoded
 from easyremote.schedule.decision import decide
 from easyremote.schedule.requirements import Requirement
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.trust.identity import verify
-from easyremote.trust.letter import Secret, card_transcript, seal_letter, write_job
+from easyremote.trust.letter import Secret, seal_letter, write_job
 from easyremote.wire.bundle import Fault, Refuse
 from easyremote.wire.cards import NodeCard, decode_card
 from easyremote.wire.limits import JOB_SECONDS_MAX
@@ -248,7 +249,7 @@ class Jobs:
     def _believed(self, kept: KeptCard) -> NodeCard | None:
         standing = self._engine.standing
         try:
-            verify(kept.device, kept.signature, card_transcript(kept.card))
+            verify(kept.device, kept.signature, letter_card_transcript(kept.card))
             card = decode_card(kept.card)
             if standing.authority is None or card.endpoint[:32] != kept.device:
                 return None

@@ -16,12 +16,12 @@ import msgspec
 
 from easyremote.errors import DecodeError, MailboxError, RemoteProtocolError, SignatureError
 from easyremote.gateway.mailbox import Mailbox, Member
+from easyremote.protocol.directory import letter_card_transcript
 from easyremote.protocol.gateway_effects import Mailing
 from easyremote.protocol.gateway_events import MailAnswered, MailArrived, RouterEvent
 from easyremote.protocol.limits import MailboxLimits
 from easyremote.trace import log
 from easyremote.trust.identity import verify
-from easyremote.trust.letter import card_transcript
 from easyremote.wire.cards import decode_card
 from easyremote.wire.mail import JobRecord, MailRequest, ShowCard, WatchJob, decode_mail
 
@@ -117,7 +117,7 @@ class PostOffice:
         if self._holder(ask.node) != device:
             return f"the name {ask.node!r} is not this device's"
         try:
-            verify(device, ask.signature, card_transcript(ask.card))
+            verify(device, ask.signature, letter_card_transcript(ask.card))
             card = decode_card(ask.card)
         except (SignatureError, DecodeError) as error:
             return f"a card that does not hold: {error}"

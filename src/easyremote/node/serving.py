@@ -36,7 +36,7 @@ from easyremote.node.record import Record
 from easyremote.node.registry import Entry, Registry
 from easyremote.node.stories import Stories
 from easyremote.protocol.device import Device
-from easyremote.protocol.directory import card_transcript
+from easyremote.protocol.directory import card_transcript, letter_card_transcript
 from easyremote.protocol.effects import (
     Attached,
     CallEnded,
@@ -67,7 +67,6 @@ from easyremote.trace import emit, log, watched
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.trust.letter import address_of
-from easyremote.trust.letter import card_transcript as letter_transcript
 from easyremote.trust.rules import OWNER, Caller, refusal
 from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
 from easyremote.wire.limits import JOB_SECONDS_MAX, LOST_AFTER_SECONDS
@@ -490,7 +489,7 @@ class Serving:
                 max_value_bytes=self._profile.max_value_bytes,
             )
         )
-        request = ShowCard(self._reception.name, card, self._identity.sign(letter_transcript(card)))
+        request = ShowCard(self._reception.name, card, self._identity.sign(letter_card_transcript(card)))
         with contextlib.suppress(LinkError):  # it is shown again with the next link
             try:
                 await self._questions.ask(request)

@@ -34,6 +34,11 @@ def card_transcript(card: bytes) -> bytes:
     return CARD_LABEL + card
 
 
+def letter_card_transcript(card: bytes) -> bytes:
+    """What a node signs to vouch for the card that letters to it go by."""
+    return b"easyremote/v1 mailbox card" + card
+
+
 class NodeView:
     """A node as this device sees it."""
 

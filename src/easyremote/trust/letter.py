@@ -25,7 +25,7 @@ from easyremote.trust.handshake import HANDSHAKE_BYTES_MAX, Prekeys, PublicPreke
 from easyremote.trust.identity import DEVICE_BYTES, Identity
 from easyremote.wire.limits import JOB_BYTES, MAIL_PART_BYTES, PROGRESS_BYTES_MAX
 
-__all__ = ["Secret", "address_of", "card_transcript", "open_letter", "read_job", "seal_letter", "write_job"]
+__all__ = ["Secret", "address_of", "open_letter", "read_job", "seal_letter", "write_job"]
 
 SECRET_BYTES = 16
 _LABEL = b"easyremote/v1 job "
@@ -126,11 +126,6 @@ class Secret:
             )
         except (InvalidTag, ValueError):
             raise SealError("a progress report does not open with this job's secret") from None
-
-
-def card_transcript(card: bytes) -> bytes:
-    """What a node signs to vouch for the card that letters to it go by."""
-    return b"easyremote/v1 mailbox card" + card
 
 
 def address_of(device: bytes) -> bytes:
