@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -266,6 +267,10 @@ class Letters:
         secret = Secret(letter.secret)
         if secret.number != number:
             raise SealError("it was put into the mailbox as another job than it says")
+        if not 0.0 < letter.keep_seconds <= JOB_SECONDS_MAX or not (
+            letter.timeout is None or 0.0 < letter.timeout < math.inf
+        ):
+            raise SealError("its times make no sense")
         if not letter.made + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS > self._clock():
             raise SealError("it is too old")
         return caller, letter, secret

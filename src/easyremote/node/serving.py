@@ -343,6 +343,7 @@ class Serving:
         self._reception.connected.clear()
         self._reception.decided.clear()
         self._questions.lost()
+        emit("link lost", detail=detached.reason)
         if self._letters is not None:
             self._letters.detached()
         if not self._draining:
@@ -351,6 +352,7 @@ class Serving:
     def _attached(self, name: str) -> None:
         reception = self._reception
         reception.name = name
+        emit("link up", detail=self._address)
         if self._record is None:
             self._open_record(name)
         if self._profile.wanted_name.endswith("*"):

@@ -12,10 +12,21 @@ from unit.protocol.talk import REALM, VALUE, channels, did, ended, pull, standin
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
-from easyremote.protocol.effects import CallEnded, Effect, Grant, Start, Stop
-from easyremote.protocol.events import Answer, CallKey, Done, Ended, Failed, Offer, Stopped, Yielded
+from easyremote.protocol.effects import CallEnded, Effect, Grant, JobEnded, Start, Stop
+from easyremote.protocol.events import (
+    Answer,
+    CallKey,
+    Done,
+    Ended,
+    Failed,
+    JobOpened,
+    Offer,
+    Stopped,
+    Yielded,
+)
 from easyremote.protocol.guard import Guard
 from easyremote.protocol.worker import GONE_SECONDS, QUEUE_MAX, Worker
+from easyremote.testing.realm import EPOCH
 from easyremote.trust.identity import device_text
 from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
@@ -533,3 +544,106 @@ def test_arguments_too_large_are_written_down() -> None:
     place = Place(max_value_bytes=1000)
     effects = place.asks_in_full(1, body=1, size=1001)
     assert ended(effects) == [CallEnded(1, "resize", LAPTOP, "refused too_large")]
+
+
+# ---- jobs: calls that came in a letter
+
+
+KEY: CallKey = (CALLER + b"jobjobjo", 77)
+
+
+def opened(place: Place, function: str = "resize", **fields: object) -> list[Effect]:
+    """A letter of the caller's was opened at the time 5."""
+    given = {"arguments": b"\x90", "timeout": None, "tokens": [CREDENTIAL], "as_of": EPOCH} | fields
+    return place.worker.open_job(JobOpened(KEY, function, **given), 5.0)  # type: ignore[arg-type]
+
+
+def outcomes(place: Place) -> list[object]:
+    """How jobs ended since the last look."""
+    told = [one.outcome for one in place.worker.outcomes if isinstance(one, JobEnded) and one.key == KEY]
+    place.worker.outcomes.clear()
+    return told
+
+
+@pytest.mark.parametrize("value", [b"\x05", bytes(INLINE_BYTES + 1)])
+def test_a_job_is_run_like_any_call_and_its_value_is_its_outcome(value: bytes) -> None:
+    place = Place()
+    (start,) = opened(place)
+    assert isinstance(start, Start)
+    assert (start.key, start.function, start.caller) == (KEY, "resize", LAPTOP)
+    assert len(place.worker) == 1
+    effects: list[Effect] = []
+    place.worker.done(Done(KEY, value), 6.0, effects)
+    assert outcomes(place) == [value]
+    assert [one.outcome for one in effects if isinstance(one, CallEnded)] == ["ok"]
+    assert len(place.worker) == 0
+
+
+def test_what_a_jobs_function_raises_and_what_is_refused_is_its_outcome_too() -> None:
+    place = Place()
+    opened(place)
+    place.worker.answer(Failed(KEY, "error", "ValueError", "no"), 6.0)
+    (fault,) = outcomes(place)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.type_name) == ("error", "ValueError")
+    for function, fields, reason in (
+        ("unknown", {}, "unknown"),
+        ("closed", {}, "not_allowed"),
+        ("resize", {"tokens": []}, "not_allowed"),
+        ("resize", {"arguments": bytes(2 << 20)}, "too_large"),
+    ):
+        place = Place(Offer("resize"), Offer("closed", rule=lambda caller: False))
+        opened(place, function, **fields)
+        (refusal,) = outcomes(place)
+        assert isinstance(refusal, Refuse)
+        assert refusal.reason == reason
+    place.worker.draining = True
+    opened(place)
+    assert [one.reason for one in outcomes(place) if isinstance(one, Refuse)] == ["draining"]
+
+
+def test_a_job_that_was_refused_for_want_of_room_may_come_again() -> None:
+    place = Place(capacity=0)
+    opened(place)
+    (refusal,) = outcomes(place)
+    assert isinstance(refusal, Refuse)
+    assert (refusal.reason, refusal.retry_after_seconds > 0) == ("busy", True)
+    place.worker._capacity = 1
+    assert [type(one) for one in opened(place)] == [Start]
+
+
+def test_a_job_whose_time_is_up_or_that_is_cancelled_is_stopped() -> None:
+    place = Place()
+    opened(place, timeout=2.0)
+    effects = place.worker.wake(8.0)
+    assert Stop(KEY, "timeout") in effects
+    assert [one.kind for one in outcomes(place) if isinstance(one, Fault)] == ["timeout"]
+    place.worker.answer(Stopped(KEY), 8.0)
+    place = Place()
+    opened(place)
+    assert Stop(KEY, "cancelled") in place.worker.cancel_job(KEY)
+    assert [one.kind for one in outcomes(place) if isinstance(one, Fault)] == ["cancelled"]
+    assert place.worker.cancel_job(KEY) == []
+
+
+def test_a_membership_must_have_counted_when_the_letter_was_made_and_revocations_count_as_they_are() -> None:
+    place = Place()
+    short = REALM.credential(CALLER, "laptop", seconds=10.0)
+    place.standing.clock = lambda: EPOCH + 100.0
+    assert [type(one) for one in opened(place, tokens=[short], as_of=EPOCH)] == [Start]
+    place = Place()
+    place.standing.clock = lambda: EPOCH + 100.0
+    opened(place, tokens=[short], as_of=EPOCH + 50.0)
+    (refusal,) = outcomes(place)
+    assert isinstance(refusal, Refuse)
+    assert "has expired" in refusal.message
+
+
+def test_the_callers_silence_does_not_end_a_job_but_its_revocation_does() -> None:
+    place = Place()
+    opened(place)
+    assert place.worker.wake(5.0 + 10 * AWAY_SECONDS) == []
+    assert len(place.worker) == 1
+    place.standing.take_revocations(REALM.revocations(CALLER))
+    assert Stop(KEY, "cancelled") in place.worker.cast_out()
+    assert [one.kind for one in outcomes(place) if isinstance(one, Fault)] == ["cancelled"]
