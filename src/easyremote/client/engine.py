@@ -404,7 +404,8 @@ class Engine:
 
     def _lost(self, detached: Detached) -> None:
         emit("link lost", detail=detached.reason)
-        self._up.clear()
+        if not self._closed:
+            self._up.clear()
         if self._questions is not None:
             self._questions.lost()
         if not self._closed:

@@ -90,11 +90,16 @@ class JobBook:
             ).fetchall()
         return [BookEntry(*row) for row in rows]
 
-    def keep_result(self, number: bytes, result: bytes) -> None:
-        """Its result, on disk before this returns."""
+    def keep_result(self, entry: BookEntry, result: bytes) -> None:
+        """A job's result, on disk before this returns; the job is written down if it is not."""
+        number = entry.number
         with self._lock:
             self._database.execute("begin immediate")
             try:
+                self._database.execute(
+                    "insert or ignore into job values (?, ?, ?, ?, ?, ?, ?, ?)",
+                    msgspec.structs.astuple(entry),
+                )
                 self._database.execute("update job set result = ? where number = ?", (result, number))
                 kept = 0
                 for found, size in self._database.execute(

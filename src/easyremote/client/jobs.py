@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from easyremote.client.asking import Options
-from easyremote.client.jobbook import BookEntry, JobBook
+from easyremote.client.jobbook import FILE, BookEntry, JobBook
 from easyremote.errors import (
     CallCancelledError,
     CallTimeoutError,
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
 __all__ = ["JobStatus", "Jobs"]
 
 WATCH_SECONDS = 60.0
+NEWSLESS_SECONDS = 1.0
+"""A gateway that answers at once though there is no news is not asked again before."""
+BUSY_SECONDS_MAX = 10.0
 ARRIVING_SECONDS = 5.0
 """How long a node that has just come is waited for to show the card that letters to it go by."""
 SIDE_BY_SIDE = 4
@@ -124,7 +128,14 @@ class Jobs:
     @property
     def _books(self) -> JobBook:
         if self._book is None:
-            self._book = JobBook(self._engine.home)
+            try:
+                self._book = JobBook(self._engine.home)
+            except (sqlite3.Error, OSError) as error:
+                raise MailboxError(
+                    f"the jobs of this device cannot be read: {self._engine.home / FILE} ({error}). Restore it from a backup, "
+                    "or move it away: jobs can still be asked for by their ids",
+                    code="damaged",
+                ) from None
         return self._book
 
     def close(self) -> None:
@@ -275,7 +286,10 @@ class Jobs:
             return _status(keys, entry, None), seen
         await self._engine.ready()
         try:
+            asked_at = self._engine.loop.time()
             record = await self._record(keys, seen, seconds)
+            if seconds and record.version <= seen and self._engine.loop.time() - asked_at < NEWSLESS_SECONDS:
+                await asyncio.sleep(NEWSLESS_SECONDS)
         except UnknownJobError:
             return _status(keys, entry, None, unknown=True), seen
         return _status(keys, entry, record), record.version
@@ -310,7 +324,7 @@ class Jobs:
         if entry is None or entry.result is None:
             try:
                 async with asyncio.timeout(timeout):
-                    parts = await self._fetch(keys)
+                    parts, node = await self._fetch(keys)
             except TimeoutError:
                 raise CallTimeoutError(
                     f"job {write_job(secret)} is not over yet after {timeout:g} s; it goes on. Ask for its result again"
@@ -319,10 +333,15 @@ class Jobs:
             if entry is None:
                 now = time.time()
                 entry = BookEntry(
-                    keys.number, self._engine.standing.network, secret, "", "", now, now + 2 * JOB_SECONDS_MAX
+                    keys.number,
+                    self._engine.standing.network,
+                    secret,
+                    "",
+                    node,
+                    now,
+                    now + 2 * JOB_SECONDS_MAX,
                 )
-                await asyncio.to_thread(book.add, entry, now)
-            await asyncio.to_thread(book.keep_result, keys.number, encode_mail(parts))
+            await asyncio.to_thread(book.keep_result, entry, encode_mail(parts))
             await self._quietly(AcknowledgeJob(keys.number))  # only now: it is on the disk here
         else:
             outcome = await asyncio.to_thread(_open, keys, decode_mail(entry.result, _PARTS))
@@ -330,18 +349,24 @@ class Jobs:
             raise _error(keys, entry, outcome)
         return outcome.value
 
-    async def _fetch(self, keys: Secret) -> list[bytes]:
-        """The sealed result, as soon as it is in the mailbox."""
+    async def _fetch(self, keys: Secret) -> tuple[list[bytes], str]:
+        """The sealed result, as soon as it is in the mailbox, and which node it is of."""
         seen = 0
         while True:
+            asked_at = self._engine.loop.time()
             record = await self._record(keys, seen, WATCH_SECONDS)
+            if record.version <= seen and self._engine.loop.time() - asked_at < NEWSLESS_SECONDS:
+                await asyncio.sleep(NEWSLESS_SECONDS)
             seen = record.version
             if record.state == DONE:
                 parts: list[bytes] = await _side_by_side(
                     record.parts, lambda number: self._patiently(ReadResult(keys.number, number))
                 )
-                return parts
+                return parts, record.node
             if record.state == FETCHED:
+                entry = await asyncio.to_thread(self._books.get, keys.number)
+                if entry is not None and entry.result is not None:  # another process of this home
+                    return decode_mail(entry.result, _PARTS), record.node
                 raise MailboxError(
                     f"the result of this job was fetched by device {record.note}, and is gone from the gateway: ask there",
                     code="unknown",
@@ -361,10 +386,15 @@ class Jobs:
     async def _patiently(self, request: MailRequest, kind: Any = None, *, seconds: float = 0.0) -> Any:
         """Ask, also when the link breaks meanwhile, for as long as calls in flight wait."""
         engine = self._engine
-        give_up_at = float("inf")
+        give_up_at, pause = float("inf"), 0.1
         while True:
             try:
                 return await engine.questions.ask(request, kind, seconds=seconds)
+            except MailboxError as error:
+                if error.code != "busy" or pause > BUSY_SECONDS_MAX:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
             except LinkError as error:
                 now = engine.loop.time()
                 give_up_at = min(give_up_at, now + engine.lost_after)

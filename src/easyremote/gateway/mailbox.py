@@ -20,6 +20,7 @@ import msgspec
 from easyremote.errors import MailboxError
 from easyremote.protocol.limits import MailboxLimits
 from easyremote.trust.identity import device_text
+from easyremote.wire.limits import JOB_SECONDS_MAX
 from easyremote.wire.mail import (
     ARRIVING,
     CANCELLED,
@@ -56,7 +57,9 @@ ARRIVING_SECONDS = 3600.0
 CHECKED_BYTES = 256 << 20
 """A file of this size is read through when it is opened."""
 LISTED_MAX = 1000
-CARDS_MAX, CARDS_PER_DEVICE, CARDS_BYTES = 10_000, 64, 1 << 20
+CARDS_MAX, CARDS_PER_DEVICE, CARDS_BYTES_MAX = 10_000, 64, 256 << 20
+FOUND_BYTES = 1 << 20
+"""So much of cards is given out at a time."""
 _LETTER, _RESULT = 0, 1
 
 _SCHEMA = """
@@ -77,6 +80,7 @@ create table if not exists card (
   name text primary key, device blob not null, card blob not null, signature blob not null, kept real not null
 ) strict;
 create index if not exists card_device on card (device, kept);
+create index if not exists card_kept on card (kept);
 """
 
 
@@ -184,6 +188,9 @@ class Mailbox:
         self._jobs, self._bytes = self._database.execute(
             "select count(*), coalesce(sum(bytes), 0) from job"
         ).fetchone()
+        (self._card_bytes,) = self._database.execute(
+            "select coalesce(sum(length(card)), 0) from card"
+        ).fetchone()
 
     # ---- asking
 
@@ -227,7 +234,7 @@ class Mailbox:
                 self._forget(bytes(number))
                 self.changed.add(bytes(number))
             self._database.execute("commit")
-            self._database.execute("pragma incremental_vacuum(4096)")
+            self._database.executescript("pragma incremental_vacuum(4096)")  # which takes all its steps
         except sqlite3.Error:
             self._undo()
         self._count()
@@ -284,7 +291,7 @@ class Mailbox:
             raise MailboxError(
                 f"no node {ask.node!r} that takes letters has been seen by this gateway", code="unknown"
             )
-        if ask.keep_seconds > limits.keep_seconds:
+        if not 0.0 < ask.keep_seconds <= limits.keep_seconds:
             raise MailboxError(
                 f"a job may wait {limits.keep_seconds:,.0f} s at this gateway, not {ask.keep_seconds:,.0f} s (keep=)",
                 code="bad",
@@ -376,7 +383,7 @@ class Mailbox:
             f"select device, name, card, signature from card {wanted} order by kept desc", (ask.node,)
         ):
             size += len(card)
-            if found and size > CARDS_BYTES:
+            if found and size > FOUND_BYTES:
                 break
             found.append(KeptCard(bytes(device), str(name), bytes(card), bytes(signature)))
         return encode_mail(found)
@@ -384,20 +391,28 @@ class Mailbox:
     # ---- the node's
 
     def _show_card(self, ask: ShowCard, member: Member, now: float) -> bytes:
-        self._database.execute(
-            "insert or replace into card values (?, ?, ?, ?, ?)",
-            (ask.node, member.device, ask.card, ask.signature, now),
+        database = self._database
+        if shutil.disk_usage(self._path.parent).free < self.limits.spare_bytes:
+            raise MailboxError("the gateway's disk is full: the card was not kept", code="disk")
+        self._drop_cards("name = ?", (ask.node,))
+        database.execute(
+            "insert into card values (?, ?, ?, ?, ?)", (ask.node, member.device, ask.card, ask.signature, now)
         )
-        self._database.execute(
-            "delete from card where device = ?1 and name not in "
-            "(select name from card where device = ?1 order by kept desc limit ?2)",
+        self._card_bytes += len(ask.card)
+        self._drop_cards(
+            "device = ?1 and name not in (select name from card where device = ?1 order by kept desc limit ?2)",
             (member.device, CARDS_PER_DEVICE),
         )
-        self._database.execute(
-            "delete from card where name in (select name from card order by kept desc limit -1 offset ?)",
-            (CARDS_MAX,),
-        )
+        self._drop_cards("name in (select name from card order by kept desc limit -1 offset ?)", (CARDS_MAX,))
+        while self._card_bytes > CARDS_BYTES_MAX:
+            self._drop_cards("name = (select name from card order by kept limit 1)", ())
         return b""
+
+    def _drop_cards(self, which: str, values: tuple[object, ...]) -> None:
+        for (size,) in self._database.execute(
+            f"delete from card where {which} returning length(card)", values
+        ).fetchall():
+            self._card_bytes -= size
 
     def _list_letters(self, ask: ListLetters, member: Member, now: float) -> bytes:
         rows = self._database.execute(
@@ -415,7 +430,7 @@ class Mailbox:
     def _take_letter(self, ask: TakeLetter, member: Member, now: float) -> bytes:
         job = self._addressed(ask.job, member)
         if job.state == WAITING:
-            job.state, job.expires = RUNNING, max(job.expires, now + job.keep)
+            job.state, job.expires = RUNNING, now + JOB_SECONDS_MAX
             self._save(job)
         return b""
 
@@ -442,12 +457,13 @@ class Mailbox:
         self._drop_parts(job)
         job.state, job.note = REFUSED, ask.reason
         self._save(job)
+        self._thin_out(job.account)
         return b""
 
     def _tell_progress(self, ask: TellProgress, member: Member, now: float) -> bytes:
         job = self._addressed(ask.job, member)
         if job.state == RUNNING:
-            job.progress = ask.data
+            job.progress, job.expires = ask.data, now + JOB_SECONDS_MAX
             self._save(job)
         return b""
 
@@ -511,18 +527,24 @@ class Mailbox:
         (mine,) = self._database.execute(
             "select coalesce(sum(bytes), 0) from job where account = ?", (job.account,)
         ).fetchone()
-        if mine + len(data) > limits.account_bytes:
+        letter = 0  # which goes when the result is whole: a full account must not keep its own results out
+        if side == _RESULT:
+            (letter,) = self._database.execute(
+                "select coalesce(sum(length(data)), 0) from part where job = ? and side = ?",
+                (job.number, _LETTER),
+            ).fetchone()
+        if mine + len(data) - letter > limits.account_bytes:
             raise MailboxError(
                 f"{mine:,} bytes wait for account {job.account!r} in the mailbox, and {limits.account_bytes:,} are the "
                 "most (account_bytes). Fetch or cancel some jobs: easynet jobs",
                 code="full",
             )
-        if self._bytes + len(data) > limits.bytes:
+        if self._bytes + len(data) - letter > limits.bytes:
             raise MailboxError(
                 f"the mailbox holds {self._bytes:,} bytes, and {limits.bytes:,} are the most (bytes)",
                 code="full",
             )
-        free = shutil.disk_usage(self._path.parent).free
+        free = shutil.disk_usage(self._path.parent).free + self._free_inside()
         if free - 2 * len(data) < limits.spare_bytes:  # once into the log, once into its place
             raise MailboxError(
                 f"the gateway's disk is full: {free:,} bytes are left, and {limits.spare_bytes:,} are to be "
@@ -533,6 +555,12 @@ class Mailbox:
         job.size += len(data)
         self._bytes += len(data)
         self._database.execute("update job set bytes = ? where number = ?", (job.size, job.number))
+
+    def _free_inside(self) -> int:
+        """What the file holds and does not use."""
+        (pages,) = self._database.execute("pragma freelist_count").fetchone()
+        (page_bytes,) = self._database.execute("pragma page_size").fetchone()
+        return int(pages) * int(page_bytes)
 
     def _part(self, job: bytes, side: int, number: int) -> bytes:
         row = self._database.execute(

@@ -9,6 +9,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,9 @@ BATCH = 128
 QUEUED_MAX = 4096
 """Requests that wait for the disk; more are refused."""
 QUEUED_BYTES_MAX = 128 << 20
-WATCHES_MAX = 20_000
+QUEUED_PER_DEVICE = 256
+"""Of one device."""
+WATCHES_MAX, WATCHES_PER_DEVICE = 20_000, 1_000
 """Questions about jobs without news that wait here; more are answered at once."""
 SWEEP_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -85,6 +88,9 @@ class PostOffice:
         self._queued = self._queued_bytes = 0
         self._watches: dict[bytes, set[_Watch]] = {}
         self._watching = 0
+        self._watching_by: Counter[bytes] = Counter()
+        self._queued_by: Counter[bytes] = Counter()
+        self._links: dict[int, set[tuple[bytes, _Watch]]] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="easyremote-mailbox", daemon=True)
         self._thread.start()
@@ -105,6 +111,11 @@ class PostOffice:
             self._refuse(mailing, MailboxError(why, code="bad"))
             return
         asked = _Asked(mailing.link, mailing.number, request, member, len(mailing.request))
+        if self._queued_by[mailing.device] >= QUEUED_PER_DEVICE:
+            self._refuse(
+                mailing, MailboxError("this device asks more than the mailbox can answer", code="busy")
+            )
+            return
         if self._queued >= QUEUED_MAX or self._queued_bytes + asked.size > QUEUED_BYTES_MAX:
             self._refuse(
                 mailing, MailboxError("the gateway's mailbox has more to do than it can", code="busy")
@@ -126,6 +137,7 @@ class PostOffice:
     def _put(self, asked: _Asked) -> None:
         self._queued += 1
         self._queued_bytes += asked.size
+        self._queued_by[asked.member.device] += 1
         self._queue.put(asked)
 
     def _refuse(self, mailing: Mailing, error: MailboxError) -> None:
@@ -142,6 +154,7 @@ class PostOffice:
         for asked, answer in answers:
             self._queued -= 1
             self._queued_bytes -= asked.size
+            self._one_less(self._queued_by, asked.member.device)
             if isinstance(answer, MailboxError):
                 self._tell(MailAnswered(asked.link, asked.number, error=str(answer), code=answer.code))
             elif not self._waits(asked, answer):
@@ -155,14 +168,19 @@ class PostOffice:
     def _waits(self, asked: _Asked, answer: bytes) -> bool:
         """Whether this is a question that has no news yet, and waits for some."""
         request = asked.request
-        if not isinstance(request, WatchJob) or not request.seconds or self._watching >= WATCHES_MAX:
+        device = asked.member.device
+        if not isinstance(request, WatchJob) or not request.seconds:
+            return False
+        if self._watching >= WATCHES_MAX or self._watching_by[device] >= WATCHES_PER_DEVICE:
             return False
         record: JobRecord = decode_mail(answer, JobRecord)
         if record.version > request.seen:
             return False
         watch = _Watch(asked, request.seen)
         self._watches.setdefault(request.job, set()).add(watch)
+        self._links.setdefault(asked.link, set()).add((request.job, watch))
         self._watching += 1
+        self._watching_by[device] += 1
         watch.timer = self._loop.call_later(request.seconds, self._time_is_up, request.job, watch)
         return True
 
@@ -174,13 +192,39 @@ class PostOffice:
                 del self._watches[job]
             self._end(watch)
 
-    def _end(self, watch: _Watch) -> None:
-        """Ask for it once more, and answer whatever there is."""
+    @staticmethod
+    def _one_less(counter: Counter[bytes], device: bytes) -> None:
+        counter[device] -= 1
+        if counter[device] <= 0:
+            del counter[device]
+
+    def _drop(self, watch: _Watch) -> None:
+        """It waits no longer."""
         self._watching -= 1
+        self._one_less(self._watching_by, watch.asked.member.device)
         if watch.timer is not None:
             watch.timer.cancel()
+
+    def left(self, link: int) -> None:
+        """A link is closed: nobody there waits for anything."""
+        for job, watch in self._links.pop(link, ()):
+            found = self._watches.get(job)
+            if found is not None and watch in found:
+                found.discard(watch)
+                if not found:
+                    del self._watches[job]
+                self._drop(watch)
+
+    def _end(self, watch: _Watch) -> None:
+        """Ask for it once more, and answer whatever there is."""
+        self._drop(watch)
         asked = watch.asked
         if isinstance(asked.request, WatchJob):
+            on_link = self._links.get(asked.link)
+            if on_link is not None:
+                on_link.discard((asked.request.job, watch))
+                if not on_link:
+                    del self._links[asked.link]
             self._put(msgspec.structs.replace(asked, request=WatchJob(asked.request.job), size=0))
 
     def close(self) -> None:

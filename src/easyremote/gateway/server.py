@@ -313,6 +313,8 @@ class Server:
             self._pauses.pop(number, None)
             self._full.pop(number, None)
             self._handle(GatewayLinkClosed(number, "closed"))
+            if self._post_office is not None:
+                self._post_office.left(number)
             await port.drop()
 
     def _handle(self, event: RouterEvent) -> None:

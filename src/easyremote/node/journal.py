@@ -79,10 +79,22 @@ class Journal:
             row = self._database.execute("select state from job where number = ?", (job,)).fetchone()
         return str(row[0]) if row is not None else ""
 
-    def begin(self, job: bytes, forget: float) -> None:
-        """Its function is about to run; ``forget`` is from when on nobody can ask for it any more."""
+    def begin(self, job: bytes, forget: float, *, again: bool) -> bool:
+        """Its function is about to run; False if it must not, because it began before, here or in another process.
+
+        Args:
+            job: The job.
+            forget: From when on nobody can ask for it any more.
+            again: Whether it may run although it began before, and came to nothing.
+        """
         with self._lock:
-            self._database.execute("insert or replace into job values (?, ?, ?)", (job, BEGAN, forget))
+            self._database.execute("begin immediate")
+            row = self._database.execute("select state from job where number = ?", (job,)).fetchone()
+            may = row is None or (again and row[0] == BEGAN)
+            if may:
+                self._database.execute("insert or replace into job values (?, ?, ?)", (job, BEGAN, forget))
+            self._database.execute("commit")
+        return may
 
     def finish(self, job: bytes, parts: list[bytes], forget: float) -> None:
         """This is its result."""
@@ -101,13 +113,19 @@ class Journal:
                 raise
             self._database.execute("commit")
 
-    def result(self, job: bytes) -> list[bytes]:
-        """Its result, in parts; empty if it has none any more."""
+    def parts(self, job: bytes) -> int:
+        """Of how many parts its result is; 0 if it has none, or none any more."""
         with self._lock:
-            rows = self._database.execute(
-                "select data from part where job = ? order by number", (job,)
-            ).fetchall()
-        return [bytes(data) for (data,) in rows]
+            row = self._database.execute("select count(*) from part where job = ?", (job,)).fetchone()
+        return int(row[0])
+
+    def part(self, job: bytes, number: int) -> bytes:
+        """One part of its result."""
+        with self._lock:
+            row = self._database.execute(
+                "select data from part where job = ? and number = ?", (job, number)
+            ).fetchone()
+        return bytes(row[0]) if row is not None else b""
 
     def delivered(self, job: bytes) -> None:
         """The gateway has its result on disk."""

@@ -3,10 +3,12 @@
 One letter's way::
 
     fetched ──opened──▶ taken ──room──▶ began ──ended──▶ finished ──put──▶ delivered
-                                          │ on the node's disk before the function runs, and before the gateway hears
+                          └─no room: it goes back, and is fetched again when there may be some
 
+That it began is on the node's disk before its function runs; that it finished, with its result, before the gateway hears.
 Whatever ends the node's process, it goes on from there: what had not begun is fetched again; what had begun runs again if
-its function is idempotent, else the result is that nobody knows; what had finished is delivered.
+its function is idempotent, else the result is that nobody knows; what had finished is delivered, and nothing is ever
+sealed in place of a result that was.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -27,9 +30,9 @@ from easyremote.protocol.effects import JobEnded, Start
 from easyremote.protocol.events import CallKey, Encoded, Event, Failed, JobCancelled, JobOpened
 from easyremote.trace import emit, log
 from easyremote.trust.handshake import Prekeys
-from easyremote.trust.letter import Secret, open_letter
+from easyremote.trust.letter import SALT_BYTES, Secret, open_letter
 from easyremote.wire.bundle import Fault, Refuse
-from easyremote.wire.limits import JOB_SECONDS_MAX, MAIL_PART_BYTES
+from easyremote.wire.limits import JOB_SECONDS_MAX, MAIL_PART_BYTES, MAIL_PARTS_MAX
 from easyremote.wire.mail import (
     Letter,
     LetterRecord,
@@ -49,11 +52,17 @@ from easyremote.wire.mail import (
 __all__ = ["Letters"]
 
 AT_ONCE = 64
-"""Letters that are open at a time; others wait at the gateway."""
+"""Letters that are being fetched at a time; others wait at the gateway. One that has begun is not counted."""
+DELIVERED_AT_ONCE = 4
 AT_ONCE_BYTES = 512 << 20
 PROGRESS_SECONDS = 0.25
 """How often at most the gateway hears how far a job is."""
 PAUSE_SECONDS_MAX = 30.0
+ROOM_SECONDS = 1.0
+"""How often is looked whether there is room for letters that went back, besides when a job ends."""
+FAILURES_MAX = 3
+KEPT_SECONDS = 10.0
+"""How long a node that stops writes down what has just ended."""
 CLOCKS_APART_SECONDS = 2 * 3600.0
 """Two devices' clocks may each be an hour off."""
 
@@ -70,11 +79,14 @@ class _Job(msgspec.Struct, eq=False):
 
     number: bytes
     key: CallKey
+    function: str
     secret: Secret
     forget: float
+    again: bool
     ended: asyncio.Future[Encoded | Fault | Refuse]
+    kept: asyncio.Event
     beginning: bool = False
-    cancelled: bool = False
+    elsewhere: bool = False
     progress: Progress | None = None
     telling: asyncio.Task[None] | None = None
 
@@ -112,7 +124,12 @@ class Letters:
         self._jobs: dict[CallKey, _Job] = {}
         self._keys: dict[bytes, CallKey] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
-        self._sizes: dict[bytes, int] = {}
+        self._places: dict[bytes, int] = {}  # letters being fetched, and their sizes
+        self._parked: dict[bytes, str] = {}  # letters for whose functions there was no room
+        self._cancelled: set[bytes] = set()
+        self._failures: dict[bytes, tuple[int, float]] = {}
+        self._room_timer: asyncio.TimerHandle | None = None
+        self._delivering = asyncio.Semaphore(DELIVERED_AT_ONCE)
         self._news = asyncio.Event()
         self._linked = asyncio.Event()
         self._draining = False
@@ -120,6 +137,11 @@ class Letters:
 
     def __contains__(self, key: CallKey) -> bool:
         return key in self._jobs
+
+    @property
+    def running(self) -> int:
+        """Jobs whose calls have not ended."""
+        return sum(1 for job in self._jobs.values() if not job.ended.done())
 
     # ---- what happens
 
@@ -141,13 +163,19 @@ class Letters:
         self._draining = True
 
     async def close(self, seconds: float) -> None:
-        """Deliver what has ended, for up to so many seconds; what is left is delivered when the node serves again."""
+        """Write down what has ended, and deliver it for up to so many seconds; the rest follows when the node serves again."""
         self._draining = True
         self._looking.cancel()
-        ending = [task for job, task in self._tasks.items() if self._has_ended(job)]
-        if ending:
-            await asyncio.wait(ending, timeout=seconds)
-        tasks = [self._looking, *self._tasks.values()]
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+        ended = [job for job in self._jobs.values() if job.ended.done()]
+        kept = [asyncio.ensure_future(job.kept.wait()) for job in ended if not job.elsewhere]
+        if kept:
+            await asyncio.wait(kept, timeout=KEPT_SECONDS)
+        delivering = [task for number, task in self._tasks.items() if self._has_ended(number)]
+        if delivering and seconds:
+            await asyncio.wait(delivering, timeout=seconds)
+        tasks = [self._looking, *kept, *self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,43 +207,89 @@ class Letters:
                     log.warning("node %s could not look into its mailbox: %s", self._node, error)
                     self._loop.call_later(PAUSE_SECONDS_MAX, self._news.set)
                 continue
+            waiting = {record.job for record in records}
+            self._cancelled &= waiting
+            self._parked = {number: name for number, name in self._parked.items() if number in waiting}
+            self._failures = {number: one for number, one in self._failures.items() if number in waiting}
             for record in records:
                 self._take(record)
 
     def _take(self, record: LetterRecord) -> None:
         number = record.job
-        if number in self._tasks:
-            key = self._keys.get(number)
-            if record.cancelled and key is not None and not self._jobs[key].cancelled:
-                self._jobs[key].cancelled = True
+        if record.cancelled and number not in self._cancelled:
+            self._cancelled.add(number)
+            self._parked.pop(number, None)
+            if (key := self._keys.get(number)) is not None:
                 self._post(JobCancelled(key))
+        if number in self._tasks or number in self._parked:
+            return
+        if number in self._failures and self._failures[number][1] > self._loop.time():
             return
         size = record.parts * MAIL_PART_BYTES
-        if self._tasks and (len(self._tasks) >= AT_ONCE or sum(self._sizes.values()) + size > AT_ONCE_BYTES):
+        held = sum(self._places.values())
+        if self._places and (len(self._places) >= AT_ONCE or held + size > AT_ONCE_BYTES):
             return
-        self._sizes[number] = size
+        self._places[number] = size
         self._serve(number, self._handle(record))
 
-    def _serve(self, number: bytes, work: Any) -> None:
+    def _serve(self, number: bytes, work: Coroutine[Any, Any, None]) -> None:
         if number in self._tasks:
             work.close()
             return
         task = self._tasks[number] = self._loop.create_task(work)
         task.add_done_callback(lambda done: self._over(number, done))
 
+    def _free(self, number: bytes) -> None:
+        """It needs no place any more."""
+        if self._places.pop(number, None) is not None:
+            self._news.set()
+
     def _over(self, number: bytes, task: asyncio.Task[None]) -> None:
         del self._tasks[number]
-        self._sizes.pop(number, None)
+        self._free(number)
         key = self._keys.pop(number, None)
         if key is not None:
             job = self._jobs.pop(key)
             if job.telling is not None:
                 job.telling.cancel()
+            if number not in self._parked:
+                self._unpark(job.function)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("node %s could not go on with a job: %s", self._node, error, exc_info=error)
-            self._loop.call_later(PAUSE_SECONDS_MAX, self._news.set)
+            self._failed(number, error)
+
+    def _failed(self, number: bytes, error: BaseException) -> None:
+        """Something is wrong with one letter, or here: try again a few times, and let the others not wait for it."""
+        log.error("node %s could not go on with a job: %s", self._node, error, exc_info=error)
+        times = self._failures.get(number, (0, 0.0))[0] + 1
+        pause = min(2.0**times, PAUSE_SECONDS_MAX)
+        self._failures[number] = (times, self._loop.time() + pause)
+        if times >= FAILURES_MAX:
+            self._serve(number, self._refuse(number, f"node {self._node!r} failed with the letter: {error}"))
         else:
-            self._news.set()  # there is room for the next
+            self._loop.call_later(pause, self._news.set)
+
+    # ---- letters that go back
+
+    def _park(self, job: _Job) -> None:
+        """There is no room for it now."""
+        self._parked[job.number] = job.function
+        if self._room_timer is None:
+            self._room_timer = self._loop.call_later(ROOM_SECONDS, self._look_for_room)
+
+    def _unpark(self, function: str) -> None:
+        """A place for this function may be free."""
+        for number, name in self._parked.items():
+            if name == function:
+                del self._parked[number]
+                self._news.set()
+                return
+
+    def _look_for_room(self) -> None:
+        self._room_timer = None
+        for function in set(self._parked.values()):
+            self._unpark(function)
+        if self._parked:
+            self._room_timer = self._loop.call_later(ROOM_SECONDS, self._look_for_room)
 
     # ---- one letter
 
@@ -234,32 +308,44 @@ class Letters:
             return  # its caller cancelled it, or it waited too long
         except (SealError, RemoteProtocolError) as error:
             log.warning("node %s could not open a letter: %s", self._node, error)
-            await self._put(
-                RefuseLetter(number, f"node {self._node!r} could not open the letter: {error}"[:512])
-            )
+            await self._refuse(number, f"node {self._node!r} could not open the letter: {error}")
             return
-        key = (caller + number[:8], _call_number(number))
+        if state == DELIVERED:
+            await self._refuse(number, f"node {self._node!r} has delivered the result of this job before")
+            return
+        # Longer than any key of a session's call, so that no session can speak of it.
+        key = (caller + number[:8] + b"j", _call_number(number))
         emit("job fetched", call_text(key[1]), letter.function)
-        forget = self._clock() + letter.keep_seconds + JOB_SECONDS_MAX
-        job = _Job(number, key, secret, forget, self._loop.create_future())
+        forget = (
+            max(self._clock(), letter.made) + letter.keep_seconds + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS
+        )
+        again = state == BEGAN
+        job = _Job(
+            number,
+            key,
+            letter.function,
+            secret,
+            forget,
+            again,
+            self._loop.create_future(),
+            asyncio.Event(),
+        )
         self._jobs[key], self._keys[number] = job, key
-        if record.cancelled and state != BEGAN:
-            outcome: Outcome | None = Outcome(kind="cancelled", message="it had not begun")
-        elif state == DELIVERED or (state == BEGAN and not self._idempotent(letter.function)):
+        outcome: Outcome | None
+        if number in self._cancelled or record.cancelled:
+            outcome = Outcome(
+                kind="cancelled", message="it was not run again" if again else "it had not begun"
+            )
+        elif again and not self._idempotent(letter.function):
             outcome = Outcome(
                 kind="lost",
                 message=f"node {self._node!r} ended while it ran {letter.function!r}, and knows no result",
             )
         else:
             outcome = await self._run(job, letter)
-        if outcome is None:
-            return  # the node is leaving: it waits on
-        sealed = await asyncio.to_thread(secret.seal_result, encode_mail(outcome))
-        try:
-            await asyncio.to_thread(self._journal.finish, number, sealed, forget)
-        except Exception as error:  # such as a full disk
-            log.error("node %s could not write down the result of a job: %s", self._node, error)
-        await self._deliver(number, sealed)
+        if outcome is not None:
+            await self._finish(job, outcome)
+            await self._deliver(number)
 
     def _open(self, number: bytes, parts: list[bytes]) -> tuple[bytes, Letter, Secret]:
         caller, data = open_letter(self._prekeys, number, node=self._device, parts=parts)
@@ -271,25 +357,33 @@ class Letters:
             letter.timeout is None or 0.0 < letter.timeout < math.inf
         ):
             raise SealError("its times make no sense")
-        if not letter.made + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS > self._clock():
+        now = self._clock()
+        if not letter.made + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS > now:
             raise SealError("it is too old")
+        if not letter.made < now + CLOCKS_APART_SECONDS:
+            raise SealError(
+                "it says that it was made later than now: see that the clocks there and here are right"
+            )
         return caller, letter, secret
 
     async def _run(self, job: _Job, letter: Letter) -> Outcome | None:
-        """Have the call made, as soon as there is room; None if the node leaves before."""
+        """Have the call made; None if this node does not make it, or not now."""
         began_at = self._loop.time()
-        while True:
-            as_of = min(letter.made, self._clock())
-            self._post(
-                JobOpened(job.key, letter.function, letter.arguments, letter.timeout, letter.tokens, as_of)
-            )
-            ended = await job.ended
-            if not (isinstance(ended, Refuse) and ended.reason in ("busy", "draining")) or job.cancelled:
-                return await asyncio.to_thread(_outcome, ended, self._loop.time() - began_at)
-            if self._draining or ended.reason == "draining":
-                return None
-            job.ended = self._loop.create_future()
-            await asyncio.sleep(max(ended.retry_after_seconds, 0.05))
+        as_of = min(letter.made, self._clock())
+        self._post(
+            JobOpened(job.key, letter.function, letter.arguments, letter.timeout, letter.tokens, as_of)
+        )
+        ended = await job.ended
+        if job.elsewhere:
+            log.warning("a job was not run, because another process of node %s has begun it", self._node)
+            return None
+        if isinstance(ended, Refuse) and ended.reason in ("busy", "draining"):
+            if job.number in self._cancelled:
+                return Outcome(kind="cancelled", message="it had not begun")
+            if ended.reason == "busy":
+                self._park(job)
+            return None
+        return await asyncio.to_thread(_outcome, ended, self._loop.time() - began_at)
 
     def begin_then(
         self, start: Start, run: Callable[[Start], None], refuse: Callable[[Failed], None]
@@ -297,21 +391,29 @@ class Letters:
         """Write down that a job begins, and only then run it; on the loop."""
         job = self._jobs[start.key]
         job.beginning = True
-        written = self._loop.run_in_executor(None, self._journal.begin, job.number, job.forget)
 
-        def go_on(done: asyncio.Future[None]) -> None:
+        def begin() -> bool:
+            return self._journal.begin(job.number, job.forget, again=job.again)
+
+        def go_on(done: asyncio.Future[bool]) -> None:
             if not job.beginning:
                 return  # stopped meanwhile
             job.beginning = False
-            if (error := done.exception()) is None:
+            error = done.exception()
+            if error is None and done.result():
+                self._free(job.number)
                 emit("job began", start.call_id, start.function)
                 run(start)
                 return
-            log.error("a job was not run, because that it begins could not be written down: %s", error)
-            message = "the node could not write down that the job begins, so it was not run"
+            if error is None:
+                job.elsewhere = True
+                message = "another process of this node has begun the job"
+            else:
+                log.error("a job was not run, because that it begins could not be written down: %s", error)
+                message = "the node could not write down that the job begins, so it was not run"
             refuse(Failed(start.key, "error", "OSError", message, builtin="OSError"))
 
-        written.add_done_callback(go_on)
+        self._loop.run_in_executor(None, begin).add_done_callback(go_on)
 
     def abandon(self, key: CallKey) -> None:
         """A job that was about to begin is not wanted any more."""
@@ -327,28 +429,44 @@ class Letters:
 
     # ---- delivering
 
-    async def _deliver(self, number: bytes, parts: list[bytes] | None = None) -> None:
+    async def _finish(self, job: _Job, outcome: Outcome) -> None:
+        """Write down what it came to, however long that takes: what is not on the disk must not be told of."""
+        self._free(job.number)
+        sealed = await asyncio.to_thread(_seal, job.secret, outcome)
+        pause = 0.5
+        while True:
+            try:
+                await asyncio.to_thread(self._journal.finish, job.number, sealed, job.forget)
+                break
+            except sqlite3.Error as error:  # such as a full disk
+                log.error(
+                    "node %s cannot write down the result of a job, and tries again: %s", self._node, error
+                )
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSE_SECONDS_MAX)
+        job.kept.set()
+
+    async def _deliver(self, number: bytes) -> None:
         """Put a result into the mailbox; once it is on the gateway's disk, it is forgotten here."""
-        if parts is None:
-            parts = await asyncio.to_thread(self._journal.result, number)
-        try:
-            for part, data in enumerate(parts):
-                await self._put(PutResult(number, part, len(parts), data))
-        except UnknownJobError:
-            log.warning("node %s has the result of a job that its gateway does not know any more", self._node)
-        except MailboxError as error:
-            if error.code != "too_large":
-                raise
-            await self._put(RefuseLetter(number, str(error)))
-        await asyncio.to_thread(self._journal.delivered, number)
+        self._free(number)
+        async with self._delivering:
+            many = await asyncio.to_thread(self._journal.parts, number)
+            try:
+                for part in range(many):
+                    data = await asyncio.to_thread(self._journal.part, number, part)
+                    await self._patiently(PutResult(number, part, many, data))
+            except UnknownJobError:
+                log.warning(
+                    "node %s has the result of a job that its gateway does not know any more", self._node
+                )
+            except MailboxError as error:  # too large for this gateway, or of no use to it
+                await self._refuse(number, str(error))
+            await asyncio.to_thread(self._journal.delivered, number)
         emit("job delivered", call_text(_call_number(number)))
 
-    async def _put(self, request: MailRequest) -> None:
-        try:
-            await self._patiently(request)
-        except UnknownJobError:
-            if not isinstance(request, RefuseLetter):
-                raise
+    async def _refuse(self, number: bytes, reason: str) -> None:
+        with contextlib.suppress(UnknownJobError):
+            await self._patiently(RefuseLetter(number, reason[:512]))
 
     async def _patiently(self, request: MailRequest) -> Any:
         """Ask, however long the gateway is away, busy or full."""
@@ -406,3 +524,16 @@ def _outcome(ended: Encoded | Fault | Refuse, seconds: float) -> Outcome:
         return Outcome(kind=f"refused {ended.reason}", message=ended.message)
     value = ended if isinstance(ended, bytes) else bytes(ended.slice(0, ended.size))
     return Outcome(value=value, seconds=seconds)
+
+
+def _seal(secret: Secret, outcome: Outcome) -> list[bytes]:
+    """The sealed result; one that is larger than any that may wait is replaced by word of that."""
+    most = MAIL_PARTS_MAX * MAIL_PART_BYTES - (64 << 10)
+    size = len(outcome.value) + len(outcome.traceback) + len(outcome.message)
+    if size > most:
+        outcome = Outcome(
+            kind="encoding",
+            message=f"it takes {size:,} bytes, and {most:,} are the most that may wait in a mailbox",
+            seconds=outcome.seconds,
+        )
+    return secret.seal_result(encode_mail(outcome), os.urandom(SALT_BYTES))

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -68,7 +69,7 @@ from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
 from easyremote.trust.letter import address_of
 from easyremote.trust.rules import OWNER, Caller, refusal
-from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
+from easyremote.wire.cards import FunctionCard, NodeCard, PrekeyCard, encode_card
 from easyremote.wire.limits import JOB_SECONDS_MAX, LOST_AFTER_SECONDS
 from easyremote.wire.mail import Progress, ShowCard
 
@@ -193,6 +194,8 @@ class Serving:
         self._letters: Letters | None = None
         self._journal: Journal | None = None
         self._letter_keys = Prekeys(suite=profile.suite, aead=self._prekeys.aead)
+        self._letters_name = ""
+        self._opening: asyncio.Task[None] | None = None
         self._showing: asyncio.Task[None] | None = None
         self._executor = Executor(
             registry,
@@ -255,13 +258,18 @@ class Serving:
             self._letters.drain()
         if self._driver.connected:
             self._show_card()
-        while self.open_calls and (self._patient or self._driver.connected):
+        while self.open_calls and (
+            self._patient
+            or self._driver.connected
+            or (self._letters is not None and self._letters.running)  # their results go to the disk here
+        ):
             if self._loop.time() >= self._give_up_at:
                 break
             await asyncio.sleep(0.01)
         await self._executor.close()
-        if self._showing is not None:
-            self._showing.cancel()
+        for task in (self._showing, self._opening):
+            if task is not None:
+                task.cancel()
         if self._letters is not None:
             patience = LOST_AFTER_SECONDS if self._patient else DELIVER_SECONDS
             await self._letters.close(patience if self._driver.connected else 0.0)
@@ -361,6 +369,9 @@ class Serving:
         if self._letters is not None:
             self._letters.attached()
         reception.connected.set()
+        if self._profile.jobs and self._letters_name != name:
+            self._letters_name = name
+            self._opening = self._loop.create_task(self._open_letters(name))
         reception.decided.set()
         many = len(self._registry.entries())
         log.info(
@@ -370,31 +381,49 @@ class Serving:
     def _open_record(self, name: str) -> None:
         """The name is known: from now on it is written down who calls, and what grants have paid for."""
         self._record = Record(self._home, name, audit=self._profile.audit)
-        if self._profile.jobs:
-            self._open_letters(name)
         worker = self._device.worker
         if worker is not None:
             worker.guard.recall(self._record.used())
 
-    def _open_letters(self, name: str) -> None:
-        """Calls may wait for the node in the gateway's mailbox."""
+    async def _open_letters(self, name: str) -> None:
+        """Calls may wait for the node, by this name, in the gateway's mailbox."""
 
         def idempotent(function: str) -> bool:
             entry = self._registry.get(function)
             return entry is not None and entry.idempotent
 
-        self._journal = Journal(self._home / JOBS_FOLDER / f"{file_stem(name)}.db")
-        self._letter_keys.keep(self._journal.keys(time.time(), os.urandom))
+        before, self._letters, self._journal = self._letters, None, None
+        if before is not None:  # an operator has renamed the node
+            await before.close(DELIVER_SECONDS)
+        path = self._home / JOBS_FOLDER / f"{file_stem(name)}.db"
+        try:
+            journal = await asyncio.to_thread(Journal, path)
+            self._letter_keys.keep(await asyncio.to_thread(journal.keys, time.time(), os.urandom))
+        except (sqlite3.Error, OSError) as error:
+            log.error(
+                "node %s takes no durable calls: its journal %s cannot be used (%s). Restore it from a backup, or move it "
+                "away: then jobs that had begun here may be told as unknown",
+                name,
+                path,
+                error,
+            )
+            return
+        self._journal = journal
         self._letters = Letters(
             name,
             self._identity.device,
-            journal=self._journal,
+            journal=journal,
             prekeys=self._letter_keys,
             ask=self._questions.ask,
             post=self._driver.post,
             idempotent=idempotent,
             clock=time.time,
         )
+        if self._draining:
+            self._letters.drain()
+        if self._reception.connected.is_set():
+            self._letters.attached()
+            self._show_letters()
 
     def _audit_files(self) -> AuditFiles | None:
         return self._record.audit_files if self._record is not None else None
@@ -468,6 +497,10 @@ class Serving:
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
+        self._show_letters()
+
+    def _show_letters(self) -> None:
+        """The card that letters go by is new as well."""
         if self._journal is not None and not self._draining:
             if self._showing is not None:
                 self._showing.cancel()
@@ -487,7 +520,10 @@ class Serving:
                 prekey=PrekeyCard(id=key.id, suite=key.suite, aead=key.aead, key=key.key),
                 membership=self._credential,
                 expires_seconds=now + JOB_SECONDS_MAX,
-                functions=self._registry.cards(),
+                functions=[
+                    FunctionCard(name=one.name, stream=one.stream, idempotent=one.idempotent)
+                    for one in self._registry.cards()
+                ],
                 max_value_bytes=self._profile.max_value_bytes,
             )
         )

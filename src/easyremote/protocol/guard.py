@@ -152,8 +152,8 @@ class Guard:
         if introduced is None or introduced.membership is None:
             why = introduced.why_not if introduced is not None else Introduced().why_not
             return f"{why}. It joins the network with an invite: `easynet join`"
-        now = self._standing.earliest() if channel.as_of is None else channel.as_of
-        if introduced.membership.expires <= now:
+        now = self._standing.earliest()
+        if introduced.membership.expires <= (now if channel.as_of is None else channel.as_of):
             return f"the membership of {introduced.caller.name!r} has expired and was not renewed"
         if introduced.edition != self._edition:
             introduced.edition = self._edition

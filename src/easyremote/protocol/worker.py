@@ -211,6 +211,10 @@ class Worker:
             effects += self._refuse(
                 channel, number, "busy", f"{len(self._taken)} calls are running or waiting"
             )
+        elif channel.as_of is not None and lane.full:
+            effects += self._refuse(
+                channel, number, "busy", f"{function!r} has no place free"
+            )  # it waits elsewhere
         elif lane.waiting and len(lane.waiting) >= QUEUE_MAX:
             effects += self._refuse(channel, number, "busy", f"{function!r} has {QUEUE_MAX} calls waiting")
         elif ask.body and self._incoming_bytes + ask.size > INCOMING_BYTES_MAX:
@@ -314,7 +318,10 @@ class Worker:
         ask = Invoke(
             job.key[1], job.function, Raw(job.arguments), timeout=job.timeout, size=len(job.arguments)
         )
-        self.invoke(desk, ask, now, effects)
+        try:
+            self.invoke(desk, ask, now, effects)
+        except RemoteProtocolError as error:
+            desk.say(Fault(job.key[1], "argument", "ProtocolError", str(error)))
         return effects
 
     def cancel_job(self, key: CallKey) -> list[Effect]:

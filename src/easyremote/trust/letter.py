@@ -3,7 +3,8 @@
 A letter is sealed as a session is begun: HPKE to the node's mailbox key, signed by the caller's device (see
 ``handshake``). That key is kept on the node's disk, because it must outlive the node's process, and is replaced every
 week: a letter has forward secrecy of weeks, a session of hours. A result is sealed under keys drawn with HKDF-SHA256
-(RFC 5869) from the job's secret, 16 random bytes that travel in the letter; whoever has them can read the result.
+(RFC 5869) from the job's secret, 16 random bytes that travel in the letter, salted with 16 fresh ones that go before the
+result: so no two seals share a key, whatever the node is made to say twice. Whoever has the secret can read the result.
 
 Either is cut into parts, each sealed with ChaCha20-Poly1305 under its number, and the last marked as the last, so that
 none can be left out, doubled, moved or cut off (the STREAM construction: Hoang, Reyhanitabar, Rogaway, Vizár, 2015).
@@ -25,9 +26,9 @@ from easyremote.trust.handshake import HANDSHAKE_BYTES_MAX, Prekeys, PublicPreke
 from easyremote.trust.identity import DEVICE_BYTES, Identity
 from easyremote.wire.limits import JOB_BYTES, MAIL_PART_BYTES, PROGRESS_BYTES_MAX
 
-__all__ = ["Secret", "address_of", "open_letter", "read_job", "seal_letter", "write_job"]
+__all__ = ["SALT_BYTES", "Secret", "address_of", "open_letter", "read_job", "seal_letter", "write_job"]
 
-SECRET_BYTES = 16
+SECRET_BYTES = SALT_BYTES = 16
 _LABEL = b"easyremote/v1 job "
 _LETTER, _RESULT = b"\x00", b"\x01"
 _TAG_BYTES, _NONCE_BYTES, _CHECK_BYTES = 16, 12, 2
@@ -90,13 +91,14 @@ class Secret:
         """The number; never the secret."""
         return f"<Secret of job {self.number.hex()}>"
 
-    def _draw(self, what: bytes, size: int) -> bytes:
-        return HKDF(hashes.SHA256(), size, None, _LABEL + what).derive(self.secret)
+    def _draw(self, what: bytes, size: int, salt: bytes | None = None) -> bytes:
+        return HKDF(hashes.SHA256(), size, salt, _LABEL + what).derive(self.secret)
 
-    def seal_result(self, data: bytes) -> list[bytes]:
-        """The result in parts, each sealed."""
-        keys = self._draw(b"result", 32 + _NONCE_BYTES)
-        return _seal(keys[:32], keys[32:], _RESULT + self.number, data)
+    def seal_result(self, data: bytes, salt: bytes) -> list[bytes]:
+        """The result in parts, each sealed; ``salt`` are 16 fresh random bytes."""
+        keys = self._draw(b"result", 32 + _NONCE_BYTES, salt)
+        first, *others = _seal(keys[:32], keys[32:], _RESULT + self.number, data)
+        return [salt + first, *others]
 
     def open_result(self, parts: list[bytes]) -> bytes:
         """The result.
@@ -104,8 +106,11 @@ class Secret:
         Raises:
             SealError: The parts are not those, or not all, that were sealed under this secret.
         """
-        keys = self._draw(b"result", 32 + _NONCE_BYTES)
-        return _open(keys[:32], keys[32:], _RESULT + self.number, parts)
+        if not parts or len(parts[0]) < SALT_BYTES:
+            raise SealError("what waited at the gateway is no result")
+        first, *others = parts
+        keys = self._draw(b"result", 32 + _NONCE_BYTES, first[:SALT_BYTES])
+        return _open(keys[:32], keys[32:], _RESULT + self.number, [first[SALT_BYTES:], *others])
 
     def seal_progress(self, nonce: bytes, data: bytes) -> bytes:
         """What is said of how far the job is; ``nonce`` are 12 fresh random bytes."""

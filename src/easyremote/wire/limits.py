@@ -64,6 +64,8 @@ MAIL_PART_BYTES = 256 << 10
 """The most a part of a letter, or of a job's result, holds before it is sealed."""
 MAIL_PARTS_MAX = 4096
 """The most parts of one letter, or of one result: a gateway may take fewer."""
+LETTER_CARD_BYTES_MAX = 128 << 10
+"""The largest card that letters may go by: it names a node's functions, and does not describe them."""
 PROGRESS_BYTES_MAX = 1024
 """What a job may say at a time of how far it is, sealed."""
 WATCH_SECONDS_MAX = 300.0

@@ -14,6 +14,7 @@ from easyremote.errors import RemoteProtocolError
 from easyremote.wire.limits import (
     JOB_BYTES,
     JOB_SECONDS_MAX,
+    LETTER_CARD_BYTES_MAX,
     MAIL_PART_BYTES,
     MAIL_PARTS_MAX,
     MAX_CARD_BYTES,
@@ -113,7 +114,7 @@ class ShowCard(msgspec.Struct, frozen=True, array_like=True, tag=46):
     """The asker's node of this name takes letters, sealed to the prekey in this card, which it signed."""
 
     node: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    card: Annotated[bytes, msgspec.Meta(max_length=MAX_CARD_BYTES)]
+    card: Annotated[bytes, msgspec.Meta(max_length=LETTER_CARD_BYTES_MAX)]
     signature: Annotated[bytes, msgspec.Meta(max_length=64)]
 
 
@@ -256,4 +257,5 @@ def decode_mail(data: bytes | memoryview, kind: Any) -> Any:
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError) as error:
-        raise RemoteProtocolError(f"this is no {getattr(kind, '__name__', kind)}: {error}") from None
+        name = "request to a mailbox" if kind is MailRequest else getattr(kind, "__name__", "list of records")
+        raise RemoteProtocolError(f"this is no {name}: {error}") from None

@@ -275,20 +275,60 @@ def test_of_jobs_that_are_over_only_so_many_are_remembered(tmp_path: Path) -> No
     assert known == [(7, CANCELLED), (8, CANCELLED), (9, CANCELLED)]
 
 
-def test_what_has_waited_long_enough_is_forgotten(box: Box) -> None:
+def test_what_has_waited_long_enough_is_forgotten_but_not_what_runs(box: Box) -> None:
     box.put(job(1), b"letter", keep=100.0)
     box.ask(PutLetter(job(2), NODE.device, "desk", 0, 2, b"half", 1e6), ANNA)
     box.put(job(3), b"letter", keep=1e6)
+    box.put(job(4), b"letter", keep=100.0)
     box.clock.now += 99.0
-    box.ask(TakeLetter(job(1)), NODE)  # from now on it has time anew
-    box.clock.now += 99.0
-    box.mailbox.sweep()
-    assert box.state(job(1)) == RUNNING
+    box.ask(TakeLetter(job(1)), NODE)  # however long it runs
     box.clock.now += 3600.0
     box.mailbox.changed.clear()
     box.mailbox.sweep()
-    assert box.mailbox.changed == {job(1), job(2)}  # the second was never whole
-    assert box.waiting() == [job(3)]
+    assert box.mailbox.changed == {job(2), job(4)}  # the second was never whole
+    assert box.waiting() == [job(1), job(3)]
+    box.ask(PutResult(job(1), 0, 1, b"result"), NODE)
+    box.clock.now += 99.0
+    box.mailbox.sweep()
+    assert box.state(job(1)) == DONE
+    box.clock.now += 2.0
+    box.mailbox.sweep()
+    with pytest.raises(MailboxError, match="no such job"):
+        box.state(job(1))
+
+
+def test_an_account_that_is_full_does_not_keep_its_own_results_out(tmp_path: Path) -> None:
+    box = Box(tmp_path, MailboxLimits(account_bytes=200, letter_bytes=100))
+    for number in (1, 2):
+        box.put(job(number), bytes(100))
+        box.ask(TakeLetter(job(number)), NODE)
+    for number in (1, 2):
+        box.ask(PutResult(job(number), 0, 2, bytes(60)), NODE)
+        box.ask(PutResult(job(number), 1, 2, bytes(40)), NODE)
+        assert box.state(job(number)) == DONE
+
+
+def test_letters_that_do_not_open_do_not_fill_the_mailbox(tmp_path: Path) -> None:
+    box = Box(tmp_path, MailboxLimits(jobs=20, account_jobs=5))
+    for number in range(40):
+        box.put(job(number), b"garbage")
+        box.ask(RefuseLetter(job(number), "it does not open"), NODE)
+    box.put(job(50), b"letter", member=BEN)
+
+
+def test_room_is_given_back_to_the_disk(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    for number in range(40):
+        box.put(job(number), bytes(100_000))
+    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    full = (tmp_path / "mailbox.db").stat().st_size
+    for number in range(40):
+        box.ask(CancelJob(job(number)), ANNA)
+    assert box.mailbox._free_inside() > 3_000_000  # which counts as room until it is given back
+    box.mailbox.sweep()
+    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    assert (tmp_path / "mailbox.db").stat().st_size < full / 4
+    box.mailbox.close()
 
 
 def test_cards_have_bounds_too(box: Box) -> None:

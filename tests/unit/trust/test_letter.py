@@ -23,6 +23,7 @@ FROZEN: dict[str, Any] = json.loads(
 )
 CALLER, NODE = Identity.from_seed(b"c" * 32), Identity.from_seed(b"n" * 32)
 SECRET = Secret(b"s" * 16)
+SALT = b"salt" * 4
 
 
 def frozen(name: str) -> bytes:
@@ -48,7 +49,7 @@ def test_a_letter_and_a_result_of_any_size_open_where_they_should(prekeys: Preke
     parts = sealed(prekeys, data)
     assert len(parts) == 1 + max(1, -(-size // MAIL_PART_BYTES))
     assert open_letter(prekeys, SECRET.number, node=NODE.device, parts=parts) == (CALLER.device, data)
-    assert SECRET.open_result(SECRET.seal_result(data)) == data
+    assert SECRET.open_result(SECRET.seal_result(data, SALT)) == data
 
 
 def spoilt(parts: list[bytes]) -> list[list[bytes]]:
@@ -76,7 +77,7 @@ def test_what_was_changed_on_the_way_does_not_open(prekeys: Prekeys) -> None:
     for parts in spoilt(sealed(prekeys, data)):
         with pytest.raises(SealError):
             open_letter(prekeys, SECRET.number, node=NODE.device, parts=parts)
-    for parts in spoilt(SECRET.seal_result(data)):
+    for parts in spoilt(SECRET.seal_result(data, SALT)):
         with pytest.raises(SealError):
             SECRET.open_result(parts)
 
@@ -106,7 +107,7 @@ def test_results_and_progress_open_with_their_secret_alone() -> None:
     other = Secret(b"t" * 16)
     assert other.number != SECRET.number
     with pytest.raises(SealError):
-        other.open_result(SECRET.seal_result(b"hello"))
+        other.open_result(SECRET.seal_result(b"hello", SALT))
     told = SECRET.seal_progress(b"n" * 12, b"half")
     assert SECRET.open_progress(told) == b"half"
     for wrong in (told[:-1], b"", told[:12], bytes([told[0] ^ 1]) + told[1:]):
@@ -167,7 +168,10 @@ def test_a_frozen_letter_opens(case: dict[str, Any]) -> None:
 def test_frozen_results_and_progress_are_made_again_byte_by_byte() -> None:
     secret = Secret(frozen("secret"))
     for case in FROZEN["results"]:
-        assert [part.hex() for part in secret.seal_result(bytes.fromhex(case["plain"]))] == case["parts"]
+        assert [
+            part.hex()
+            for part in secret.seal_result(bytes.fromhex(case["plain"]), bytes.fromhex(case["salt"]))
+        ] == case["parts"]
         assert secret.open_result([bytes.fromhex(part) for part in case["parts"]]).hex() == case["plain"]
     told = FROZEN["progress"]
     assert (
@@ -177,15 +181,26 @@ def test_frozen_results_and_progress_are_made_again_byte_by_byte() -> None:
 
 
 def test_a_frozen_result_opens_by_the_documents_words_alone() -> None:
-    def draw(what: str, size: int) -> bytes:
-        return HKDF(hashes.SHA256(), size, None, b"easyremote/v1 job " + what.encode()).derive(
-            frozen("secret")
-        )
+    def draw(what: str, size: int, salt: bytes | None = None) -> bytes:
+        label = b"easyremote/v1 job " + what.encode()
+        return HKDF(hashes.SHA256(), size, salt, label).derive(frozen("secret"))
 
     assert draw("number", 16) == frozen("number")
-    keys, case = draw("result", 44), FROZEN["results"][0]
+    case = FROZEN["results"][0]
+    first = bytes.fromhex(case["parts"][0])
+    keys = draw("result", 44, first[:16])
     nonce = int.from_bytes(keys[32:], "big") ^ 1  # part 0, which is the last
     opened = ChaCha20Poly1305(keys[:32]).decrypt(
-        nonce.to_bytes(12, "big"), bytes.fromhex(case["parts"][0]), b"\x01" + frozen("number")
+        nonce.to_bytes(12, "big"), first[16:], b"\x01" + frozen("number")
     )
     assert opened.hex() == case["plain"]
+
+
+def test_two_seals_of_one_job_do_not_mix_and_share_no_key() -> None:
+    one = SECRET.seal_result(b"a" * (MAIL_PART_BYTES + 1), os.urandom(16))
+    two = SECRET.seal_result(b"b" * (MAIL_PART_BYTES + 1), os.urandom(16))
+    for mixed in ([one[0], two[1]], [two[0], one[1]]):
+        with pytest.raises(SealError):
+            SECRET.open_result(mixed)
+    same = [bytes(x ^ y for x, y in zip(p, q, strict=True)) for p, q in zip(one, two, strict=True)]
+    assert same[1][0] != ord("a") ^ ord("b")
