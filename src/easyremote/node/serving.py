@@ -267,9 +267,10 @@ class Serving:
                 break
             await asyncio.sleep(0.01)
         await self._executor.close()
-        for task in (self._showing, self._opening):
-            if task is not None:
-                task.cancel()
+        if self._opening is not None:
+            await asyncio.wait([self._opening])  # so that what it opened is closed
+        if self._showing is not None:
+            self._showing.cancel()
         if self._letters is not None:
             patience = LOST_AFTER_SECONDS if self._patient else DELIVER_SECONDS
             await self._letters.close(patience if self._driver.connected else 0.0)
