@@ -21,18 +21,17 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-import msgspec
-
 from easyremote.errors import LinkError, MailboxError, RemoteProtocolError, SealError, UnknownJobError
+from easyremote.node.job import NodeJob, call_number, outcome_of, seal_outcome
 from easyremote.node.journal import BEGAN, DELIVERED, FINISHED, Journal
 from easyremote.protocol.call import call_text
 from easyremote.protocol.effects import JobEnded, Start
-from easyremote.protocol.events import CallKey, Encoded, Event, Failed, JobCancelled, JobOpened
+from easyremote.protocol.events import CallKey, Event, Failed, JobCancelled, JobOpened
 from easyremote.trace import emit, log
 from easyremote.trust.handshake import Prekeys
-from easyremote.trust.letter import SALT_BYTES, Secret, open_letter
-from easyremote.wire.bundle import Fault, Refuse
-from easyremote.wire.limits import JOB_SECONDS_MAX, MAIL_PART_BYTES, MAIL_PARTS_MAX
+from easyremote.trust.letter import Secret, open_letter
+from easyremote.wire.bundle import Refuse
+from easyremote.wire.limits import JOB_SECONDS_MAX, MAIL_PART_BYTES
 from easyremote.wire.mail import (
     Letter,
     LetterRecord,
@@ -74,23 +73,6 @@ class Ask(Protocol):
         """The answer."""
 
 
-class _Job(msgspec.Struct, eq=False):
-    """A job this node has."""
-
-    number: bytes
-    key: CallKey
-    function: str
-    secret: Secret
-    forget: float
-    again: bool
-    ended: asyncio.Future[Encoded | Fault | Refuse]
-    kept: asyncio.Event
-    beginning: bool = False
-    elsewhere: bool = False
-    progress: Progress | None = None
-    telling: asyncio.Task[None] | None = None
-
-
 class Letters:
     """The letters of one node, on its loop.
 
@@ -121,7 +103,7 @@ class Letters:
         self._journal, self._prekeys = journal, prekeys
         self._ask, self._post, self._idempotent, self._clock = ask, post, idempotent, clock
         self._loop = asyncio.get_running_loop()
-        self._jobs: dict[CallKey, _Job] = {}
+        self._jobs: dict[CallKey, NodeJob] = {}
         self._keys: dict[bytes, CallKey] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._places: dict[bytes, int] = {}  # letters being fetched, and their sizes
@@ -270,7 +252,7 @@ class Letters:
 
     # ---- letters that go back
 
-    def _park(self, job: _Job) -> None:
+    def _park(self, job: NodeJob) -> None:
         """There is no room for it now."""
         self._parked[job.number] = job.function
         if self._room_timer is None:
@@ -314,13 +296,13 @@ class Letters:
             await self._refuse(number, f"node {self._node!r} has delivered the result of this job before")
             return
         # Longer than any key of a session's call, so that no session can speak of it.
-        key = (caller + number[:8] + b"j", _call_number(number))
+        key = (caller + number[:8] + b"j", call_number(number))
         emit("job fetched", call_text(key[1]), letter.function)
         forget = (
             max(self._clock(), letter.made) + letter.keep_seconds + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS
         )
         again = state == BEGAN
-        job = _Job(
+        job = NodeJob(
             number,
             key,
             letter.function,
@@ -366,7 +348,7 @@ class Letters:
             )
         return caller, letter, secret
 
-    async def _run(self, job: _Job, letter: Letter) -> Outcome | None:
+    async def _run(self, job: NodeJob, letter: Letter) -> Outcome | None:
         """Have the call made; None if this node does not make it, or not now."""
         began_at = self._loop.time()
         as_of = min(letter.made, self._clock())
@@ -383,7 +365,7 @@ class Letters:
             if ended.reason == "busy":
                 self._park(job)
             return None
-        return await asyncio.to_thread(_outcome, ended, self._loop.time() - began_at)
+        return await asyncio.to_thread(outcome_of, ended, self._loop.time() - began_at)
 
     def begin_then(
         self, start: Start, run: Callable[[Start], None], refuse: Callable[[Failed], None]
@@ -429,10 +411,10 @@ class Letters:
 
     # ---- delivering
 
-    async def _finish(self, job: _Job, outcome: Outcome) -> None:
+    async def _finish(self, job: NodeJob, outcome: Outcome) -> None:
         """Write down what it came to, however long that takes: what is not on the disk must not be told of."""
         self._free(job.number)
-        sealed = await asyncio.to_thread(_seal, job.secret, outcome)
+        sealed = await asyncio.to_thread(seal_outcome, job.secret, outcome)
         pause = 0.5
         while True:
             try:
@@ -462,7 +444,7 @@ class Letters:
             except MailboxError as error:  # too large for this gateway, or of no use to it
                 await self._refuse(number, str(error))
             await asyncio.to_thread(self._journal.delivered, number)
-        emit("job delivered", call_text(_call_number(number)))
+        emit("job delivered", call_text(call_number(number)))
 
     async def _refuse(self, number: bytes, reason: str) -> None:
         with contextlib.suppress(UnknownJobError):
@@ -495,7 +477,7 @@ class Letters:
         if job.telling is None:
             job.telling = self._loop.create_task(self._tell(job))
 
-    async def _tell(self, job: _Job) -> None:
+    async def _tell(self, job: NodeJob) -> None:
         while (progress := job.progress) is not None and not job.ended.done():
             job.progress = None
             sealed = job.secret.seal_progress(os.urandom(12), encode_mail(progress))
@@ -503,37 +485,3 @@ class Letters:
                 await self._ask(TellProgress(job.number, sealed))
             await asyncio.sleep(PROGRESS_SECONDS)
         job.telling = None
-
-
-def _call_number(job: bytes) -> int:
-    """A job's call has this number, which is what people see of it in logs."""
-    return int.from_bytes(job[8:], "big") >> 1
-
-
-def _outcome(ended: Encoded | Fault | Refuse, seconds: float) -> Outcome:
-    if isinstance(ended, Fault):
-        return Outcome(
-            kind=ended.kind,
-            type_name=ended.type_name,
-            message=ended.message,
-            traceback=ended.traceback,
-            builtin=ended.builtin,
-            seconds=seconds,
-        )
-    if isinstance(ended, Refuse):
-        return Outcome(kind=f"refused {ended.reason}", message=ended.message)
-    value = ended if isinstance(ended, bytes) else bytes(ended.slice(0, ended.size))
-    return Outcome(value=value, seconds=seconds)
-
-
-def _seal(secret: Secret, outcome: Outcome) -> list[bytes]:
-    """The sealed result; one that is larger than any that may wait is replaced by word of that."""
-    most = MAIL_PARTS_MAX * MAIL_PART_BYTES - (64 << 10)
-    size = len(outcome.value) + len(outcome.traceback) + len(outcome.message)
-    if size > most:
-        outcome = Outcome(
-            kind="encoding",
-            message=f"it takes {size:,} bytes, and {most:,} are the most that may wait in a mailbox",
-            seconds=outcome.seconds,
-        )
-    return secret.seal_result(encode_mail(outcome), os.urandom(SALT_BYTES))

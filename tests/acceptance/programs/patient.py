@@ -30,6 +30,11 @@ def hold(started: str, gate: str) -> str:
     return "held"
 
 
+@node.register(max_concurrent=1)
+def hold_alone(started: str, gate: str) -> str:
+    return hold(started, gate)
+
+
 @node.register(idempotent=True)
 def hold_repeatable(started: str, gate: str) -> str:
     return hold(started, gate)

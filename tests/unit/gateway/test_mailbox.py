@@ -320,13 +320,13 @@ def test_room_is_given_back_to_the_disk(tmp_path: Path) -> None:
     box = Box(tmp_path)
     for number in range(40):
         box.put(job(number), bytes(100_000))
-    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    box.mailbox._shelves.database.execute("pragma wal_checkpoint(truncate)")
     full = (tmp_path / "mailbox.db").stat().st_size
     for number in range(40):
         box.ask(CancelJob(job(number)), ANNA)
-    assert box.mailbox._free_inside() > 3_000_000  # which counts as room until it is given back
+    assert box.mailbox._shelves.free_inside() > 3_000_000  # which counts as room until it is given back
     box.mailbox.sweep()
-    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    box.mailbox._shelves.database.execute("pragma wal_checkpoint(truncate)")
     assert (tmp_path / "mailbox.db").stat().st_size < full / 4
     box.mailbox.close()
 
@@ -357,7 +357,7 @@ def test_a_write_that_was_torn_anywhere_costs_no_more_than_what_follows_it(tmp_p
     """
     box = Box(tmp_path)
     path, log = tmp_path / "mailbox.db", tmp_path / "mailbox.db-wal"
-    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    box.mailbox._shelves.database.execute("pragma wal_checkpoint(truncate)")
     told: list[tuple[int, int]] = []  # how long the log was when so many letters had been acknowledged
     for number in range(4):
         parts = [bytes([number]) * 300] if number != 1 else [bytes([number]) * 300, bytes(30_000)]
@@ -393,7 +393,7 @@ def test_a_write_that_was_torn_anywhere_costs_no_more_than_what_follows_it(tmp_p
 def test_a_bit_flipped_in_the_log_is_found_like_a_torn_write(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     box = Box(tmp_path / "a")
-    box.mailbox._database.execute("pragma wal_checkpoint(truncate)")
+    box.mailbox._shelves.database.execute("pragma wal_checkpoint(truncate)")
     box.put(job(1), b"x" * 300)
     log = tmp_path / "a" / "mailbox.db-wal"
     first = log.stat().st_size
@@ -448,8 +448,8 @@ def test_two_gateways_of_one_home_share_it(tmp_path: Path) -> None:
 def test_a_full_disk_refuses_and_keeps_nothing_of_it(tmp_path: Path) -> None:
     box = Box(tmp_path)
     box.put(job(1), b"before")
-    pages = box.mailbox._database.execute("pragma page_count").fetchone()[0]
-    box.mailbox._database.execute(
+    pages = box.mailbox._shelves.database.execute("pragma page_count").fetchone()[0]
+    box.mailbox._shelves.database.execute(
         f"pragma max_page_count = {pages + 4}"
     )  # SQLite says then what it says of a full disk
     with pytest.raises(MailboxError, match="disk is full: nothing was kept") as caught:
@@ -464,7 +464,7 @@ def test_a_full_disk_refuses_and_keeps_nothing_of_it(tmp_path: Path) -> None:
     )  # what still has room is not refused with the other
     assert answers[0] == b""
     assert isinstance(answers[1], MailboxError)
-    box.mailbox._database.execute("pragma max_page_count = 1000000")
+    box.mailbox._shelves.database.execute("pragma max_page_count = 1000000")
     box.put(job(2), bytes(100_000))
     assert box.waiting() == [job(1), job(3), job(2)]
     box.mailbox.close()

@@ -1,0 +1,192 @@
+"""Durable calls among bad luck and bad will: letters made to do harm, databases that go back in time, files that are damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance.members import Club
+from acceptance.network import Network
+from acceptance.processes import until
+from acceptance.programs.files import marks
+
+from easyremote import Client, MailboxError
+from easyremote.client.job import wait_on
+from easyremote.trust.handshake import PublicPrekey
+from easyremote.trust.letter import Secret, seal_letter
+from easyremote.wire.cards import decode_card
+from easyremote.wire.mail import FindNodes, KeptCard, Letter, MailRequest, PutLetter, encode_mail
+from easyremote.wire.values import encode_arguments
+
+Networks = Callable[..., Network]
+
+
+def ask(client: Client, request: MailRequest, kind: Any = None) -> Any:
+    """Ask the mailbox as a device may that does not keep to our client."""
+    engine = client.connect()._connection.engine
+    return wait_on(client._connection, engine.questions.ask(request, kind))
+
+
+def post(client: Client, node: str, function: str, *args: object, **fields: object) -> Secret:
+    """A letter of one's own making."""
+    engine = client.connect()._connection.engine
+    (kept,) = until(lambda: ask(client, FindNodes(node), list[KeptCard]))
+    card, secret = decode_card(kept.card), Secret(os.urandom(16))
+    given = {"made": time.time(), "keep_seconds": 3600.0, "timeout": None} | fields
+    letter = Letter(
+        function,
+        bytes(encode_arguments(args, {})),
+        secret.secret,
+        list(engine.standing.tokens),
+        **given,  # type: ignore[arg-type]
+    )
+    prekey = card.prekey
+    parts = seal_letter(
+        engine.identity,
+        secret.number,
+        node=kept.device,
+        prekey=PublicPrekey(prekey.id, prekey.suite, prekey.aead, prekey.key),
+        secret=os.urandom(32),
+        data=encode_mail(letter),
+    )
+    for number, part in enumerate(parts):
+        ask(client, PutLetter(secret.number, kept.device, node, number, len(parts), part, 3600.0))
+    return secret
+
+
+def damage(path: Path) -> None:
+    """Nothing of a database is left, nor of its log."""
+    path.write_bytes(b"this is no database" * 1000)
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def own(own_network: Networks) -> Network:
+    made = own_network()
+    made.spawn_node("patient", name="desk")
+    return made
+
+
+def test_letters_made_to_do_harm_do_not_keep_others_from_being_opened(own: Network, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    nan, far = float("nan"), float("inf")
+    harm: list[dict[str, object]] = [
+        {"timeout": nan},
+        {"timeout": -1.0},
+        {"timeout": far},
+        {"keep_seconds": nan},
+        {"keep_seconds": -1.0},
+        {"keep_seconds": 1e300},
+        {"made": nan},
+        {"made": -far},
+        {"made": far},
+        {"made": time.time() - 40 * 86400},
+    ]
+    secrets = [post(own.client, "desk", "count", str(ledger), **fields) for fields in harm * 8]
+    honest = own.client.submit("count", str(ledger), "honest", durable=True)
+    assert honest.result(10) == "honest"
+    assert marks(ledger) == 1
+    jobs = own.client._connection.engine.jobs
+    for secret in secrets:
+        until(
+            lambda secret=secret: (
+                wait_on(own.client._connection, jobs.status(secret.secret)).state == "refused"
+            )
+        )
+    assert own.client.execute("count", str(ledger), 1) == 1  # the node is well
+
+
+def test_slow_jobs_do_not_keep_others_from_being_opened(own: Network, tmp_path: Path) -> None:
+    ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+    slow = [own.client.submit("hold_alone", str(ledger), str(gate), durable=True) for _ in range(90)]
+    until(lambda: marks(ledger) == 1)
+    assert own.client.submit("count", str(tmp_path / "other"), "quick", durable=True).result(5) == "quick"
+    slow[-1].cancel()
+    gate.touch()
+    assert [job.result(30) for job in slow[:-1]] == ["held"] * 89
+    assert marks(ledger) == 89
+
+
+def test_a_gateway_that_goes_back_in_time_has_no_job_run_twice(own: Network, tmp_path: Path) -> None:
+    """Its database is put back to where the letter had not been answered, as a backup would, or a liar."""
+    ledger, backup = tmp_path / "ledger", tmp_path / "backup"
+    own.dismiss("desk")
+    job = own.client.submit("desk.count", str(ledger), "once", durable=True)
+    own.gateway.kill()
+    shutil.copytree(own.home / "network", backup)
+    own.restart_gateway()
+    own.spawn_node("patient", name="desk")
+    until(lambda: job.status().state == "done")
+    own.gateway.kill()
+    for path in (own.home / "network").glob("mailbox.db*"):
+        path.unlink()
+    for path in backup.glob("mailbox.db*"):
+        shutil.copy(path, own.home / "network")
+    own.restart_gateway()
+    until(lambda: job.status().state == "refused")
+    with pytest.raises(MailboxError, match="has delivered the result of this job before"):
+        job.result(10)
+    assert marks(ledger) == 1
+
+
+def test_a_node_whose_journal_is_damaged_serves_on_without_jobs_and_says_so(
+    own: Network, tmp_path: Path
+) -> None:
+    own.dismiss("desk")
+    damage(own.home / "jobs" / "desk.db")
+    node = own.spawn_node("patient", name="desk")
+    node.wait_for(
+        r"takes no durable calls: its journal .*desk\.db cannot be used .* Restore it from a backup"
+    )
+    assert own.client.execute("count", str(tmp_path / "ledger"), 5) == 5
+
+
+def test_a_book_that_is_damaged_is_a_clear_error(own: Network, tmp_path: Path) -> None:
+    job = own.client.submit("count", str(tmp_path / "ledger"), 5, durable=True)
+    assert job.result(10) == 5
+    own.client.close()
+    damage(own.home / "jobs.db")
+    with (
+        Client(own.address) as client,
+        pytest.raises(MailboxError, match=r"jobs\.db .* Restore it from a backup"),
+    ):
+        client.jobs()
+
+
+def test_a_node_that_stops_while_its_gateway_is_away_loses_no_result(own: Network, tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    job = own.client.submit("hold", str(started), str(gate), durable=True)
+    until(lambda: marks(started) == 1)
+    own.gateway.kill()
+    own.nodes["desk"].wait_for("lost its gateway")
+    own.nodes["desk"].interrupt()
+    own.nodes["desk"].wait_for("is stopping")
+    gate.touch()
+    assert own.nodes["desk"].wait() == 0, own.nodes["desk"]
+    with contextlib.closing(sqlite3.connect(own.home / "jobs" / "desk.db")) as database:
+        assert database.execute("select state from job").fetchall() == [("finished",)]
+    own.restart_gateway()
+    own.spawn_node("patient", name="desk")
+    assert job.result(20) == "held"
+    assert marks(started) == 1
+
+
+def test_a_node_that_was_renamed_takes_letters_under_its_new_name(clubs: Callable[..., Club]) -> None:
+    club = clubs()
+    host, client = club.member("host", "node"), club.member("anna").client()
+    node = host.node("old")
+    node.register(lambda value: value, name="echo")
+    node.serve(blocking=False)
+    assert node.wait_for_connection(10)
+    assert client.submit("old.echo", 1, durable=True).result(10) == 1
+    club.operator.rename(host.device, "new", "old")
+    until(lambda: any(one.name == "new" for one in client.list_nodes()))
+    assert client.submit("new.echo", 2, durable=True).result(10) == 2
