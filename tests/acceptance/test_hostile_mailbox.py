@@ -72,6 +72,7 @@ def damage(path: Path) -> None:
 def own(own_network: Networks) -> Network:
     made = own_network()
     made.spawn_node("patient", name="desk")
+    until(lambda: ask(made.client, FindNodes("desk"), list[KeptCard]), what="the card of the node desk")
     return made
 
 
