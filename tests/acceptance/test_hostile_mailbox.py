@@ -18,7 +18,7 @@ from acceptance.processes import until
 from acceptance.programs.files import marks
 
 from easyremote import Client, MailboxError
-from easyremote.client.job import wait_on
+from easyremote.links.loop import run_in_background
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.trust.letter import Secret, seal_letter
 from easyremote.wire.cards import decode_card
@@ -31,7 +31,7 @@ Networks = Callable[..., Network]
 def ask(client: Client, request: MailRequest, kind: Any = None) -> Any:
     """Ask the mailbox as a device may that does not keep to our client."""
     engine = client.connect()._connection.engine
-    return wait_on(client._connection, engine.questions.ask(request, kind))
+    return run_in_background(engine.questions.ask(request, kind))
 
 
 def post(client: Client, node: str, function: str, *args: object, **fields: object) -> Secret:
@@ -97,11 +97,7 @@ def test_letters_made_to_do_harm_do_not_keep_others_from_being_opened(own: Netwo
     assert marks(ledger) == 1
     jobs = own.client._connection.engine.jobs
     for secret in secrets:
-        until(
-            lambda secret=secret: (
-                wait_on(own.client._connection, jobs.status(secret.secret)).state == "refused"
-            )
-        )
+        until(lambda secret=secret: run_in_background(jobs.status(secret.secret)).state == "refused")
     assert own.client.execute("count", str(ledger), 1) == 1  # the node is well
 
 

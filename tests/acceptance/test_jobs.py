@@ -23,7 +23,6 @@ from acceptance.programs.files import marks
 
 from easyremote import AsyncClient, Client, Job
 from easyremote.cli.exits import Exit
-from easyremote.client.job import wait_on
 from easyremote.errors import (
     CallCancelledError,
     CallTimeoutError,
@@ -36,6 +35,7 @@ from easyremote.errors import (
     UnknownNodeError,
     UsageError,
 )
+from easyremote.links.loop import run_in_background
 from easyremote.wire.mail import FindNodes, KeptCard
 
 Networks = Callable[..., Network]
@@ -56,7 +56,7 @@ def await_letters(client: Client) -> None:
     ask = engine.questions.ask
 
     def known() -> bool:
-        return bool(wait_on(client._connection, ask(FindNodes("desk"), list[KeptCard])))
+        return bool(run_in_background(ask(FindNodes("desk"), list[KeptCard])))
 
     until(known, what="the card of the node desk")
 

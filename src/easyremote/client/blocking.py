@@ -200,11 +200,11 @@ class Client(Face):
         """
         kwargs, options = self._split(function, kwargs)
         if options.durable:
-            from easyremote.client.job import Job, wait_on
+            from easyremote.client.job import Job
 
             arguments = ask_durably(function, args, kwargs, options)
             work = self._connection.engine.jobs.submit(function, arguments, options)
-            return Job(self._connection, wait_on(self._connection, work))
+            return Job(self._connection, run_in_background(work))
         return self._submit(function, args, kwargs, options, ())
 
     def _execute(
@@ -310,9 +310,7 @@ class Client(Face):
 
     def jobs(self) -> list[JobStatus]:
         """The durable calls this device has submitted, the newest first, and how they stand."""
-        from easyremote.client.job import wait_on
-
-        return wait_on(self._connection, self._connection.engine.jobs.listed())
+        return run_in_background(self._connection.engine.jobs.listed())
 
     def _on(self, node: str, timeout_ms: float | None) -> Client:
         changes: dict[str, Any] = {"node": node}

@@ -8,34 +8,13 @@ from typing import Any, TypeVar
 
 from easyremote.client.face import Connection
 from easyremote.client.jobs import WATCH_SECONDS, JobStatus
-from easyremote.errors import UsageError
-from easyremote.links.loop import background_loop
+from easyremote.links.loop import run_in_background
 from easyremote.trust.letter import write_job
 from easyremote.wire.values import decode
 
-__all__ = ["AsyncJob", "Job", "JobStatus", "wait_on", "wait_on_async"]
+__all__ = ["AsyncJob", "Job", "JobStatus", "wait_on_async"]
 
 T = TypeVar("T")
-
-
-def wait_on(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
-    """Have an engine's loop do this, and wait for it in this thread."""
-    loop = connection.engine.loop
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is not None and running in (loop, background_loop()):
-        work.close()
-        raise UsageError(
-            "a blocking Client cannot wait on EasyRemote's own loop: in an `async def` function of a node, use AsyncClient"
-        )
-    future = asyncio.run_coroutine_threadsafe(work, loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
 
 
 async def wait_on_async(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
@@ -93,11 +72,11 @@ class Job(_Handle):
             LinkError: The gateway does not answer.
         """
         jobs = self._connection.engine.jobs
-        return decode(memoryview(wait_on(self._connection, jobs.result(self._secret, timeout))))
+        return decode(memoryview(run_in_background(jobs.result(self._secret, timeout))))
 
     def status(self) -> JobStatus:
         """How it stands."""
-        return wait_on(self._connection, self._connection.engine.jobs.status(self._secret))
+        return run_in_background(self._connection.engine.jobs.status(self._secret))
 
     def done(self) -> bool:
         """Whether it is over."""
@@ -105,14 +84,14 @@ class Job(_Handle):
 
     def cancel(self) -> None:
         """Do not want the result any more: one that waits is forgotten, one that runs is told to stop."""
-        wait_on(self._connection, self._connection.engine.jobs.cancel(self._secret))
+        run_in_background(self._connection.engine.jobs.cancel(self._secret))
 
     def follow(self) -> Iterator[JobStatus]:
         """How it stands, again whenever there is news, until it is over."""
         seen = 0
         while True:
             jobs = self._connection.engine.jobs
-            status, seen = wait_on(self._connection, jobs.watch(self._secret, seen, WATCH_SECONDS))
+            status, seen = run_in_background(jobs.watch(self._secret, seen, WATCH_SECONDS))
             yield status
             if status.over:
                 return
