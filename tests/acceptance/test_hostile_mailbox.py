@@ -176,7 +176,7 @@ def test_a_node_that_stops_while_its_gateway_is_away_loses_no_result(own: Networ
     assert marks(started) == 1
 
 
-def test_a_node_that_was_renamed_takes_letters_under_its_new_name(clubs: Callable[..., Club]) -> None:
+def test_letters_follow_a_node_that_is_renamed(clubs: Callable[..., Club]) -> None:
     club = clubs()
     host, client = club.member("host", "node"), club.member("anna").client()
     node = host.node("old")
@@ -184,6 +184,11 @@ def test_a_node_that_was_renamed_takes_letters_under_its_new_name(clubs: Callabl
     node.serve(blocking=False)
     assert node.wait_for_connection(10)
     assert client.submit("old.echo", 1, durable=True).result(10) == 1
+    node.stop()
+    waiting = client.submit("old.echo", 2, durable=True)  # sealed to the key the node had under that name
     club.operator.rename(host.device, "new", "old")
-    until(lambda: any(one.name == "new" for one in client.list_nodes()))
-    assert client.submit("new.echo", 2, durable=True).result(10) == 2
+    node.serve(blocking=False)  # whose program calls it as it did before
+    assert waiting.result(10) == 2
+    club.operator.rename(host.device, "newest", "new")  # and while it serves
+    until(lambda: any(one.name == "newest" for one in client.list_nodes()))
+    assert client.submit("newest.echo", 3, durable=True).result(10) == 3

@@ -129,6 +129,18 @@ class Mailbox:
                 return [answer for one in asked for answer in self.answer([one])]
             return [_disk(error)]
 
+    def rename(self, device: bytes, old: str, new: str) -> None:
+        """A node has another name: what is for it is for that."""
+        database = self._shelves.database
+        try:
+            database.execute("begin immediate")
+            database.execute("update job set node = ? where device = ? and node = ?", (new, device, old))
+            database.execute("delete from card where device = ? and name = ?", (device, old))
+            database.execute("commit")
+            self.letters.add((device, new))
+        except sqlite3.Error:
+            self._shelves.undo()
+
     def look_for_others(self) -> None:
         """Another gateway of this home may have written meanwhile: then everything may have changed."""
         if not self._shelves.others_wrote():

@@ -181,7 +181,7 @@ class Office:
             self.revocations, devices = operations.signed_revocations()
             Wallet(self._keyring).remember(memberships.keys.root, revocations=self.revocations)
             events.append(RevocationsIssued(self.revocations, devices))
-        events += [DeviceRenamed(device) for device in operations.renamed]
+        events += [DeviceRenamed(device, old, new) for device, old, new in operations.renamed]
         operations.renamed.clear()
         return [*events, OperationFinished(ask.link, ask.number, reply, error)]
 

@@ -39,7 +39,7 @@ class Operations:
 
     Attributes:
         revocations_changed: Whether an operation since the last look revoked something.
-        renamed: Devices that were renamed since the last look.
+        renamed: Devices that were renamed since the last look, each with its old name and its new one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Operations:
         self._clock = clock
         self._describe = describe
         self.revocations_changed = False
-        self.renamed: set[bytes] = set()
+        self.renamed: list[tuple[bytes, str, str]] = []
 
     def operate(self, request: bytes, online: Collection[bytes]) -> bytes:
         """Do what an operator asks; the bytes of the answer.
@@ -155,7 +155,7 @@ class Operations:
         if before != record.name and before not in record.names:
             raise MembershipError(f"device {device_text(device)[:8]}… has no node called {before!r}")
         self._store.rename(device, before, name)
-        self.renamed.add(device)
+        self.renamed.append((device, before, name))
         self._memberships.forget(device)
 
     def _rotate(self, delegation: Delegation | None) -> None:

@@ -49,6 +49,12 @@ class _Asked(msgspec.Struct):
     size: int = 0
 
 
+class _Renamed(msgspec.Struct):
+    device: bytes
+    old: str
+    new: str
+
+
 class _Watch(msgspec.Struct, eq=False):
     asked: _Asked
     seen: int
@@ -84,7 +90,7 @@ class PostOffice:
         self._loop = loop
         self._holder = holder
         self._tell = tell
-        self._queue: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Asked | _Renamed | None] = queue.SimpleQueue()
         self._queued = self._queued_bytes = 0
         self._watches: dict[bytes, set[_Watch]] = {}
         self._watching = 0
@@ -122,6 +128,10 @@ class PostOffice:
             )
             return
         self._put(asked)
+
+    def rename(self, device: bytes, old: str, new: str) -> None:
+        """An operator has renamed a node: its letters are for the new name."""
+        self._queue.put(_Renamed(device, old, new))
 
     def _why_not(self, ask: ShowCard, device: bytes) -> str:
         """Nobody is shown a card that its readers would have to refuse."""
@@ -245,8 +255,11 @@ class PostOffice:
         sweep_at = 0.0
         while True:
             works = self._gather()
-            asked = [one for one in works if one is not None]
+            asked = [one for one in works if isinstance(one, _Asked)]
             try:
+                for one in works:
+                    if isinstance(one, _Renamed):
+                        self._mailbox.rename(one.device, one.old, one.new)
                 self._mailbox.look_for_others()
                 if time.monotonic() >= sweep_at:
                     self._mailbox.sweep()
@@ -269,7 +282,7 @@ class PostOffice:
             if any(one is None for one in works):
                 return
 
-    def _gather(self) -> list[_Asked | None]:
+    def _gather(self) -> list[_Asked | _Renamed | None]:
         """What there is to do; nothing if nobody asks for a while."""
         try:
             works = [self._queue.get(timeout=LOOK_SECONDS)]

@@ -35,6 +35,7 @@ from easyremote.protocol.gateway_effects import (
     Send,
 )
 from easyremote.protocol.gateway_events import (
+    DeviceRenamed,
     GatewayLinkClosed,
     GatewayLinkOpened,
     GatewayPacketReceived,
@@ -365,6 +366,8 @@ class Server:
         else:
             online = {endpoint[:32] for endpoint in router.table.by_endpoint}
             for event in office.operate(effect, online, list(router.table.by_endpoint.values())):
+                if isinstance(event, DeviceRenamed) and post_office is not None:
+                    post_office.rename(event.device, event.old, event.new)  # before it comes back
                 self._handle(event)
 
     def _set_timer(self, router: Router) -> None:

@@ -195,6 +195,7 @@ class Serving:
         self._journal: Journal | None = None
         self._letter_keys = Prekeys(suite=profile.suite, aead=self._prekeys.aead)
         self._letters_name = ""
+        self._journal_before: Path | None = None
         self._opening: asyncio.Task[None] | None = None
         self._showing: asyncio.Task[None] | None = None
         self._executor = Executor(
@@ -396,8 +397,9 @@ class Serving:
         before, self._letters, self._journal = self._letters, None, None
         if before is not None:  # an operator has renamed the node
             await before.close(DELIVER_SECONDS)
-        path = self._home / JOBS_FOLDER / f"{file_stem(name)}.db"
+        path = self._journal_of(name)
         try:
+            await asyncio.to_thread(self._take_along, path)
             journal = await asyncio.to_thread(Journal, path)
             self._letter_keys.keep(await asyncio.to_thread(journal.keys, time.time(), os.urandom))
         except (sqlite3.Error, OSError) as error:
@@ -425,6 +427,18 @@ class Serving:
         if self._reception.connected.is_set():
             self._letters.attached()
             self._show_letters()
+
+    def _journal_of(self, name: str) -> Path:
+        return self._home / JOBS_FOLDER / f"{file_stem(name)}.db"
+
+    def _take_along(self, path: Path) -> None:
+        """A node that was renamed keeps its journal: letters to it are sealed to the keys in that."""
+        wanted = self._profile.wanted_name
+        before = self._journal_before or (self._journal_of(wanted) if not wanted.endswith("*") else None)
+        self._journal_before = path
+        if before is not None and before != path and before.exists() and not path.exists():
+            Journal(before).close()  # whose log goes with that
+            before.replace(path)
 
     def _audit_files(self) -> AuditFiles | None:
         return self._record.audit_files if self._record is not None else None

@@ -97,6 +97,8 @@ class DeviceRenamed(msgspec.Struct, frozen=True, gc=False):
     """A device has another name now; it must connect again to be known by it."""
 
     device: bytes
+    old: str = ""
+    new: str = ""
 
 
 class RevocationsIssued(msgspec.Struct, frozen=True):
