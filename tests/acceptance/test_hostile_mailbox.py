@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,7 +181,14 @@ def test_letters_follow_a_node_that_is_renamed(clubs: Callable[..., Club]) -> No
     club = clubs()
     host, client = club.member("host", "node"), club.member("anna").client()
     node = host.node("old")
+    running, gate = threading.Event(), threading.Event()
+
+    def hold() -> str:
+        running.set()
+        return "held" if gate.wait(30) else "nobody came"
+
     node.register(lambda value: value, name="echo")
+    node.register(hold)
     node.serve(blocking=False)
     assert node.wait_for_connection(10)
     assert client.submit("old.echo", 1, durable=True).result(10) == 1
@@ -189,6 +197,12 @@ def test_letters_follow_a_node_that_is_renamed(clubs: Callable[..., Club]) -> No
     club.operator.rename(host.device, "new", "old")
     node.serve(blocking=False)  # whose program calls it as it did before
     assert waiting.result(10) == 2
+    held = client.submit("new.hold", durable=True)
+    assert running.wait(10)
     club.operator.rename(host.device, "newest", "new")  # and while it serves
     until(lambda: any(one.name == "newest" for one in client.list_nodes()))
     assert client.submit("newest.echo", 3, durable=True).result(10) == 3
+    gate.set()
+    assert held.result(10) == "held"
+    node.stop()
+    assert [path.name for path in (host.home / "jobs").glob("*.db")] == ["newest.db"]

@@ -127,8 +127,9 @@ class Letters:
 
     # ---- what happens
 
-    def attached(self) -> None:
-        """The gateway is there, perhaps again: something may be waiting."""
+    def attached(self, node: str) -> None:
+        """The gateway is there, perhaps again, and calls the node so: something may be waiting."""
+        self._node = node
         self._linked.set()
         self._news.set()
 

@@ -7,11 +7,9 @@ calls are taken, which is the machine's, nor how a function runs, which is the e
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,24 +18,22 @@ from typing import Any
 
 import msgspec
 
-from easyremote.errors import EasyRemoteError, LinkError, MailboxError
+from easyremote.errors import EasyRemoteError, LinkError
 from easyremote.links.connector import addresses_of, place_to_listen
 from easyremote.links.diary import keep_diary
 from easyremote.links.driver import Driver
 from easyremote.links.entrance import Entrance
 from easyremote.links.link import Link
-from easyremote.links.questions import Questions
 from easyremote.links.stream import Certificate, StreamListener, listen
-from easyremote.node.audit_entries import AuditFiles, file_stem
+from easyremote.node.audit_entries import AuditFiles
 from easyremote.node.executor import Executor
 from easyremote.node.facts import has_aes, machine_facts
-from easyremote.node.journal import Journal
-from easyremote.node.letters import Letters
+from easyremote.node.mailroom import Mailroom
 from easyremote.node.record import Record
 from easyremote.node.registry import Entry, Registry
 from easyremote.node.stories import Stories
 from easyremote.protocol.device import Device
-from easyremote.protocol.directory import card_transcript, letter_card_transcript
+from easyremote.protocol.directory import card_transcript
 from easyremote.protocol.effects import (
     Attached,
     CallEnded,
@@ -67,11 +63,10 @@ from easyremote.protocol.worker import FEATURES
 from easyremote.trace import emit, log, watched
 from easyremote.trust.handshake import Prekeys
 from easyremote.trust.identity import Identity
-from easyremote.trust.letter import address_of
 from easyremote.trust.rules import OWNER, Caller, refusal
-from easyremote.wire.cards import FunctionCard, NodeCard, PrekeyCard, encode_card
-from easyremote.wire.limits import JOB_SECONDS_MAX, LOST_AFTER_SECONDS
-from easyremote.wire.mail import Progress, ShowCard
+from easyremote.wire.cards import NodeCard, PrekeyCard, encode_card
+from easyremote.wire.limits import LOST_AFTER_SECONDS
+from easyremote.wire.mail import Progress
 
 __all__ = ["Profile", "Reception", "Serving"]
 
@@ -188,16 +183,19 @@ class Serving:
             direct=profile.listen is not None,
         )
         keep_diary(home)
+        self._mailroom: Mailroom | None = None
+        if profile.jobs:
+            self._mailroom = Mailroom(
+                identity,
+                registry,
+                home,
+                profile.wanted_name,
+                prekeys=Prekeys(suite=profile.suite, aead=self._prekeys.aead),
+                max_value_bytes=profile.max_value_bytes,
+                post=lambda event: self._driver.post(event),
+            )
         self._driver = Driver(self._device, self._connect, self._performers())
         self.stories = Stories(home, self._audit_files, self._is_owner)
-        self._questions = Questions(self._driver.post)
-        self._letters: Letters | None = None
-        self._journal: Journal | None = None
-        self._letter_keys = Prekeys(suite=profile.suite, aead=self._prekeys.aead)
-        self._letters_name = ""
-        self._journal_before: Path | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._showing: asyncio.Task[None] | None = None
         self._executor = Executor(
             registry,
             self._driver.post_all,
@@ -255,26 +253,20 @@ class Serving:
         self._wear_check.cancel()
         self._draining = True
         self._driver.post(DrainStarted())
-        if self._letters is not None:
-            self._letters.drain()
+        if self._mailroom is not None:
+            self._mailroom.drain()
         if self._driver.connected:
             self._show_card()
         while self.open_calls and (
-            self._patient
-            or self._driver.connected
-            or (self._letters is not None and self._letters.running)  # their results go to the disk here
+            self._patient or self._driver.connected or (self._mailroom is not None and self._mailroom.running)
         ):
             if self._loop.time() >= self._give_up_at:
                 break
             await asyncio.sleep(0.01)
         await self._executor.close()
-        if self._opening is not None:
-            await asyncio.wait([self._opening])  # so that what it opened is closed
-        if self._showing is not None:
-            self._showing.cancel()
-        if self._letters is not None:
+        if self._mailroom is not None:
             patience = LOST_AFTER_SECONDS if self._patient else DELIVER_SECONDS
-            await self._letters.close(patience if self._driver.connected else 0.0)
+            await self._mailroom.close(patience if self._driver.connected else 0.0)
         until = self._loop.time() + LOST_AFTER_SECONDS
         while self._patient and self._loop.time() < until:  # who stops it again need not wait so long
             if await self._driver.flush(0.5, absent=True):
@@ -308,30 +300,34 @@ class Serving:
             Attached: lambda attached: self._attached(attached.name),
             Detached: self._detached,
             Turned: lambda turned: self._turned(turned.error),
-            MailDone: lambda done: self._questions.answered(done),
-            MailCame: lambda _: self._letters.came() if self._letters is not None else None,
-            JobEnded: lambda ended: self._letters.ended(ended) if self._letters is not None else None,
+            **self._mail_performers(),
             Notice: _tell,
         }
+
+    def _mail_performers(self) -> dict[type, Callable[[Any], None]]:
+        room = self._mailroom
+        if room is None:
+            return {}
+        return {MailDone: room.answered, MailCame: lambda _: room.came(), JobEnded: room.ended}
 
     def _begin(self, start: Start) -> None:
         if watched():
             emit("call started", start.call_id, start.function)
         run = self._executor.start
-        if self._letters is not None and start.key in self._letters:
-            run = self._begin_job
+        room = self._mailroom
+        if room is not None and start.key in room:
+
+            def run(start: Start) -> None:
+                room.begin_then(start, self._executor.start, self._driver.post)
+
         if start.spends and self._record is not None:
             self._record.pay_then(start, run, self._driver.post)
         else:
             run(start)
 
-    def _begin_job(self, start: Start) -> None:
-        if self._letters is not None:
-            self._letters.begin_then(start, self._executor.start, self._driver.post)
-
     def _tell_progress(self, key: CallKey, progress: Progress) -> None:
-        if self._letters is not None:
-            self._letters.tell(key, progress)
+        if self._mailroom is not None:
+            self._mailroom.tell(key, progress)
 
     def _ended(self, ended: CallEnded) -> None:
         if self._record is not None:
@@ -340,8 +336,8 @@ class Serving:
     def _stop(self, stop: Stop) -> None:
         if self._record is not None:
             self._record.abandon(stop.key)
-        if self._letters is not None:
-            self._letters.abandon(stop.key)
+        if self._mailroom is not None:
+            self._mailroom.abandon(stop.key)
         self._executor.stop(stop.key, stop.reason)
 
     def _renewed(self, renewed: Renewed) -> None:
@@ -352,10 +348,9 @@ class Serving:
     def _detached(self, detached: Detached) -> None:
         self._reception.connected.clear()
         self._reception.decided.clear()
-        self._questions.lost()
         emit("link lost", detail=detached.reason)
-        if self._letters is not None:
-            self._letters.detached()
+        if self._mailroom is not None:
+            self._mailroom.detached()
         if not self._draining:
             log.warning("node %s lost its gateway: %s; reconnecting", self._reception.name, detached.reason)
 
@@ -367,13 +362,10 @@ class Serving:
             self._open_record(name)
         if self._profile.wanted_name.endswith("*"):
             self._device.attachment.name = f"{name}*"  # the same again after a restart of the gateway
+        if self._mailroom is not None:
+            self._mailroom.attached(name)
         self._show_card()
-        if self._letters is not None:
-            self._letters.attached()
         reception.connected.set()
-        if self._profile.jobs and self._letters_name != name:
-            self._letters_name = name
-            self._opening = self._loop.create_task(self._open_letters(name))
         reception.decided.set()
         many = len(self._registry.entries())
         log.info(
@@ -386,59 +378,6 @@ class Serving:
         worker = self._device.worker
         if worker is not None:
             worker.guard.recall(self._record.used())
-
-    async def _open_letters(self, name: str) -> None:
-        """Calls may wait for the node, by this name, in the gateway's mailbox."""
-
-        def idempotent(function: str) -> bool:
-            entry = self._registry.get(function)
-            return entry is not None and entry.idempotent
-
-        before, self._letters, self._journal = self._letters, None, None
-        if before is not None:  # an operator has renamed the node
-            await before.close(DELIVER_SECONDS)
-        path = self._journal_of(name)
-        try:
-            await asyncio.to_thread(self._take_along, path)
-            journal = await asyncio.to_thread(Journal, path)
-            self._letter_keys.keep(await asyncio.to_thread(journal.keys, time.time(), os.urandom))
-        except (sqlite3.Error, OSError) as error:
-            log.error(
-                "node %s takes no durable calls: its journal %s cannot be used (%s). Restore it from a backup, or move it "
-                "away: then jobs that had begun here may be told as unknown",
-                name,
-                path,
-                error,
-            )
-            return
-        self._journal = journal
-        self._letters = Letters(
-            name,
-            self._identity.device,
-            journal=journal,
-            prekeys=self._letter_keys,
-            ask=self._questions.ask,
-            post=self._driver.post,
-            idempotent=idempotent,
-            clock=time.time,
-        )
-        if self._draining:
-            self._letters.drain()
-        if self._reception.connected.is_set():
-            self._letters.attached()
-            self._show_letters()
-
-    def _journal_of(self, name: str) -> Path:
-        return self._home / JOBS_FOLDER / f"{file_stem(name)}.db"
-
-    def _take_along(self, path: Path) -> None:
-        """A node that was renamed keeps its journal: letters to it are sealed to the keys in that."""
-        wanted = self._profile.wanted_name
-        before = self._journal_before or (self._journal_of(wanted) if not wanted.endswith("*") else None)
-        self._journal_before = path
-        if before is not None and before != path and before.exists() and not path.exists():
-            Journal(before).close()  # whose log goes with that
-            before.replace(path)
 
     def _audit_files(self) -> AuditFiles | None:
         return self._record.audit_files if self._record is not None else None
@@ -512,43 +451,8 @@ class Serving:
             )
         )
         self._driver.post(CardChanged(card, self._identity.sign(card_transcript(card))))
-        self._show_letters()
-
-    def _show_letters(self) -> None:
-        """The card that letters go by is new as well."""
-        if self._journal is not None and not self._draining:
-            if self._showing is not None:
-                self._showing.cancel()
-            self._showing = self._loop.create_task(self._show_letter_card(self._journal))
-
-    async def _show_letter_card(self, journal: Journal) -> None:
-        """The card that letters go by stays at the gateway while the node is away: what they are sealed to, and its functions."""
-        now = time.time()
-        self._letter_keys.keep(await asyncio.to_thread(journal.keys, now, os.urandom))
-        await asyncio.to_thread(journal.forget_old, now)
-        key = self._letter_keys.current
-        card = encode_card(
-            NodeCard(
-                endpoint=address_of(self._identity.device),
-                name=self._reception.name,
-                number=int(now * 1000),
-                prekey=PrekeyCard(id=key.id, suite=key.suite, aead=key.aead, key=key.key),
-                membership=self._credential,
-                expires_seconds=now + JOB_SECONDS_MAX,
-                functions=[
-                    FunctionCard(name=one.name, stream=one.stream, idempotent=one.idempotent)
-                    for one in self._registry.cards()
-                ],
-                max_value_bytes=self._profile.max_value_bytes,
-            )
-        )
-        request = ShowCard(self._reception.name, card, self._identity.sign(letter_card_transcript(card)))
-        with contextlib.suppress(LinkError):  # it is shown again with the next link
-            try:
-                await self._questions.ask(request)
-            except MailboxError as error:
-                level = log.debug if error.code == "none" else log.warning
-                level("node %s takes no durable calls: %s", self._reception.name, error)
+        if self._mailroom is not None:
+            self._mailroom.show_card(self._credential)
 
 
 def _offered(entry: Entry) -> Offered:
