@@ -169,6 +169,8 @@ def test_doctor_tells_how_the_nodes_are_and_what_the_gateway_has(clubs: Clubs) -
     found = doctor(box)
     assert (found["version"].state, found["health"].state, found["large"].state) == ("note", "ok", "ok")
     assert "no mailbox" in found["version"].found
+    assert found["certificate"].state == "ok"
+    assert "pinned here" in found["certificate"].found
     assert found["health"].found.startswith("all answered within ")
     assert (found["ports"].state, found["ports"].found) == (
         "ok",

@@ -34,6 +34,8 @@ OLDEST_PYTHON = (3, 11)
 JOIN_SECONDS = 5.0
 DIRECT_SECONDS = 3.0
 CALLS = 20
+CERTIFICATE_DAYS = 14
+"""One that ends sooner is told of."""
 ECHO = "doctor_echo"
 MARKS = {"ok": ("✓", "green"), "note": ("–", "yellow"), "wrong": ("✗", "red")}
 
@@ -75,10 +77,10 @@ def _show_rich(finding: Finding, out: Output) -> None:
 
     mark, colour = MARKS[finding.state]
     line = Text.assemble(
-        (mark, f"bold {colour}"), " ", (f"{finding.check:<11}", "bold"), printable(finding.found)
+        (mark, f"bold {colour}"), " ", (f"{finding.check:<12}", "bold"), printable(finding.found)
     )
     if finding.remedy:
-        line.append(f"\n  {'':<11}→ {printable(finding.remedy)}", colour)
+        line.append(f"\n  {'':<12}→ {printable(finding.remedy)}", colour)
     out.console.print(line, soft_wrap=True)
 
 
@@ -198,6 +200,7 @@ def _network(settings: Settings) -> Iterator[Finding]:
         ) as client:
             records = client.list_nodes()
             yield check_version(client)
+            yield _certificate(settings, client.gateway_address)
             yield _clock(settings, client.gateway_address)
             membership = _membership(settings, client.gateway_address)
             yield _belonging(membership)
@@ -212,6 +215,27 @@ def _network(settings: Settings) -> Iterator[Finding]:
         remedy = "see that it is an EasyRemote gateway of this version: easynet --version there and here"
         first = str(error).split("\n", 1)[0]
         yield Finding(check="protocol", state="wrong", found=first, remedy=remedy, exit=exit_for(error))
+
+
+def _certificate(settings: Settings, address: str) -> Finding:
+    """What the gateway has shown, which was as it should be, and how long it holds."""
+    from datetime import UTC, datetime
+
+    from cryptography.x509 import load_der_x509_certificate
+
+    from easyremote.trust.keyring import Keyring
+    from easyremote.trust.wallet import Wallet, fingerprint
+
+    kept = Wallet(Keyring(settings.home)).at(address)
+    if kept is None or not kept.certificate:
+        return Finding(check="certificate", state="ok", found="a public authority vouches for the gateway's")
+    ends = load_der_x509_certificate(kept.certificate).not_valid_after_utc
+    days = (ends - datetime.now(UTC)).days
+    found = f"the one that is pinned here, {fingerprint(kept.certificate).hex()[:16]}…, until {ends:%Y-%m-%d}"
+    if days > CERTIFICATE_DAYS:
+        return Finding(check="certificate", state="ok", found=found)
+    remedy = "ask the gateway's owner to replace it, then join again with an invite"
+    return Finding(check="certificate", state="note", found=found, remedy=remedy)
 
 
 def _clock(settings: Settings, address: str) -> Finding:
