@@ -18,7 +18,7 @@ from acceptance.network import Network
 from acceptance.processes import until
 from acceptance.programs.files import marks
 
-from easyremote import Client, MailboxError
+from easyremote import Client, ComputeNode, MailboxError, Server
 from easyremote.links.loop import run_in_background
 from easyremote.trust.handshake import PublicPrekey
 from easyremote.trust.letter import Secret, seal_letter
@@ -111,6 +111,26 @@ def test_slow_jobs_do_not_keep_others_from_being_opened(own: Network, tmp_path: 
     gate.touch()
     assert [job.result(30) for job in slow[:-1]] == ["held"] * 89
     assert marks(ledger) == 89
+
+
+def test_letters_are_opened_however_many_wait_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("gateway.mailbox", "node.letters"):
+        monkeypatch.setattr(f"easyremote.{place}.LISTED_MAX", 10)
+    monkeypatch.setattr("easyremote.node.letters.AT_ONCE", 4)
+    gate = threading.Event()
+    home = tmp_path / "home"
+    with Server(port=0, host="127.0.0.1", home=home) as server, Client(server.address, home=home) as client:
+        node = ComputeNode(server.address, "desk", home=home)
+        node.register(lambda: gate.wait(30), name="slow", max_concurrent=1)
+        node.register(lambda value: value, name="quick")
+        with node:
+            assert node.wait_for_connection(10)
+            slow = [client.submit("desk.slow", durable=True) for _ in range(35)]
+            assert client.submit("desk.quick", 1, durable=True).result(10) == 1
+            gate.set()
+            assert all(job.result(20) for job in slow)
 
 
 def test_a_gateway_that_goes_back_in_time_has_no_job_run_twice(own: Network, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from easyremote.protocol.call import call_text
 from easyremote.trust.identity import device_text
 from easyremote.trust.keyring import Keyring
 from easyremote.trust.letter import Secret, read_job
+from easyremote.wire.mail import job_call
 
 __all__ = ["trace_call"]
 
@@ -90,7 +91,7 @@ def trace_call(text: str, settings: Settings, out: Output) -> None:
 def _call_of(text: str) -> str:
     """The call's id, which may be given as a job's."""
     if text.startswith("job-"):
-        return call_text(int.from_bytes(Secret(read_job(text)).number[8:], "big") >> 1)
+        return call_text(job_call(Secret(read_job(text)).number))
     if not re.fullmatch("[0-9a-f]{16}", text):
         raise UsageError(
             f"a call's id is 16 hexadecimal digits, as errors and logs show it, or a job's id, not {text!r}"

@@ -67,6 +67,7 @@ from easyremote.wire.mail import (
     WatchJob,
     decode_mail,
     encode_mail,
+    job_call,
 )
 
 if TYPE_CHECKING:
@@ -466,7 +467,7 @@ def _status(
 
 def _error(keys: Secret, entry: BookEntry, outcome: Outcome) -> EasyRemoteError:
     """What a call that ended without a value ended with, as its caller would have seen it."""
-    number = int.from_bytes(keys.number[8:], "big") >> 1
+    number = job_call(keys.number)
     request = CallRequested(number, entry.function, b"", patience=0.0)
     call = Call(request, number, entry.function or "the function", entry.node or None, 0.0, 0.0)
     if outcome.kind == "lost":

@@ -24,6 +24,7 @@ from easyremote.wire.mail import (
     CANCELLED,
     DONE,
     FETCHED,
+    LISTED_MAX,
     OVER,
     REFUSED,
     RUNNING,
@@ -52,7 +53,6 @@ __all__ = ["Mailbox", "Member"]
 
 ARRIVING_SECONDS = 3600.0
 """A letter that is not whole after so long is given up."""
-LISTED_MAX = 1000
 FOUND_BYTES = 1 << 20
 """So much of cards is given out at a time."""
 
@@ -320,8 +320,8 @@ class Mailbox:
     def _list_letters(self, ask: ListLetters, member: Member, now: float) -> bytes:
         rows = self._shelves.database.execute(
             "select number, letter_parts, cancel from job where device = ? and node = ? and state in (?, ?) "
-            "order by rowid limit ?",
-            (member.device, ask.node, WAITING, RUNNING, LISTED_MAX),
+            "and rowid > coalesce((select rowid from job where number = ?), 0) order by rowid limit ?",
+            (member.device, ask.node, WAITING, RUNNING, ask.after, LISTED_MAX),
         ).fetchall()
         return encode_mail(
             [LetterRecord(bytes(number), parts, bool(cancel)) for number, parts, cancel in rows]

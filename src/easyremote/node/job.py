@@ -13,7 +13,7 @@ from easyremote.wire.bundle import Fault, Refuse
 from easyremote.wire.limits import MAIL_PART_BYTES, MAIL_PARTS_MAX
 from easyremote.wire.mail import Outcome, Progress, encode_mail
 
-__all__ = ["NodeJob", "call_number", "outcome_of", "seal_outcome"]
+__all__ = ["NodeJob", "outcome_of", "seal_outcome"]
 
 
 class NodeJob(msgspec.Struct, eq=False):
@@ -31,11 +31,6 @@ class NodeJob(msgspec.Struct, eq=False):
     elsewhere: bool = False
     progress: Progress | None = None
     telling: asyncio.Task[None] | None = None
-
-
-def call_number(job: bytes) -> int:
-    """A job's call has this number, which is what people see of it in logs."""
-    return int.from_bytes(job[8:], "big") >> 1
 
 
 def outcome_of(ended: Encoded | Fault | Refuse, seconds: float) -> Outcome:

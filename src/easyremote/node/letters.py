@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from easyremote.errors import LinkError, MailboxError, RemoteProtocolError, SealError, UnknownJobError
-from easyremote.node.job import NodeJob, call_number, outcome_of, seal_outcome
+from easyremote.node.job import NodeJob, outcome_of, seal_outcome
 from easyremote.node.journal import BEGAN, DELIVERED, FINISHED, Journal
 from easyremote.protocol.call import call_text
 from easyremote.protocol.effects import JobEnded, Start
@@ -33,6 +33,7 @@ from easyremote.trust.letter import Secret, open_letter
 from easyremote.wire.bundle import Refuse
 from easyremote.wire.limits import JOB_SECONDS_MAX, MAIL_PART_BYTES
 from easyremote.wire.mail import (
+    LISTED_MAX,
     Letter,
     LetterRecord,
     ListLetters,
@@ -46,12 +47,15 @@ from easyremote.wire.mail import (
     TellProgress,
     decode_mail,
     encode_mail,
+    job_call,
 )
 
 __all__ = ["Letters"]
 
 AT_ONCE = 64
 """Letters that are being fetched at a time; others wait at the gateway. One that has begun is not counted."""
+KNOWN_MAX = 100_000
+"""So many letters are known by number at a time, at most."""
 DELIVERED_AT_ONCE = 4
 AT_ONCE_BYTES = 512 << 20
 PROGRESS_SECONDS = 0.25
@@ -106,6 +110,7 @@ class Letters:
         self._jobs: dict[CallKey, NodeJob] = {}
         self._keys: dict[bytes, CallKey] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._waiting: dict[bytes, LetterRecord] = {}  # at the gateway, the oldest first
         self._places: dict[bytes, int] = {}  # letters being fetched, and their sizes
         self._parked: dict[bytes, str] = {}  # letters for whose functions there was no room
         self._cancelled: set[bytes] = set()
@@ -181,7 +186,7 @@ class Letters:
             if self._draining:
                 continue
             try:
-                records: list[LetterRecord] = await self._ask(ListLetters(self._node), list[LetterRecord])
+                self._waiting = await self._listed()
             except LinkError:
                 self._news.set()
                 continue
@@ -190,30 +195,51 @@ class Letters:
                     log.warning("node %s could not look into its mailbox: %s", self._node, error)
                     self._loop.call_later(PAUSE_SECONDS_MAX, self._news.set)
                 continue
-            waiting = {record.job for record in records}
-            self._cancelled &= waiting
+            waiting = self._waiting
+            self._cancelled &= waiting.keys()
             self._parked = {number: name for number, name in self._parked.items() if number in waiting}
             self._failures = {number: one for number, one in self._failures.items() if number in waiting}
-            for record in records:
-                self._take(record)
+            for record in waiting.values():
+                if record.cancelled:
+                    self._cancel(record.job)
+            self._take_some()
 
-    def _take(self, record: LetterRecord) -> None:
-        number = record.job
-        if record.cancelled and number not in self._cancelled:
-            self._cancelled.add(number)
-            self._parked.pop(number, None)
-            if (key := self._keys.get(number)) is not None:
-                self._post(JobCancelled(key))
-        if number in self._tasks or number in self._parked:
+    async def _listed(self) -> dict[bytes, LetterRecord]:
+        """All letters that wait for the node, or that it has."""
+        found: dict[bytes, LetterRecord] = {}
+        after = b""
+        while True:
+            some: list[LetterRecord] = await self._ask(ListLetters(self._node, after), list[LetterRecord])
+            fresh = [record for record in some if record.job not in found]
+            found |= {record.job: record for record in fresh}
+            if len(some) < LISTED_MAX or not fresh or len(found) >= KNOWN_MAX:
+                return found
+            after = some[-1].job
+
+    def _cancel(self, number: bytes) -> None:
+        if number in self._cancelled:
             return
-        if number in self._failures and self._failures[number][1] > self._loop.time():
+        self._cancelled.add(number)
+        self._parked.pop(number, None)
+        if (key := self._keys.get(number)) is not None:
+            self._post(JobCancelled(key))
+
+    def _take_some(self) -> None:
+        """Fetch of what waits as much as there are places for."""
+        if self._draining:
             return
-        size = record.parts * MAIL_PART_BYTES
-        held = sum(self._places.values())
-        if self._places and (len(self._places) >= AT_ONCE or held + size > AT_ONCE_BYTES):
-            return
-        self._places[number] = size
-        self._serve(number, self._handle(record))
+        now, held = self._loop.time(), sum(self._places.values())
+        for number, record in self._waiting.items():
+            if number in self._tasks or number in self._parked:
+                continue
+            if number in self._failures and self._failures[number][1] > now:
+                continue
+            size = record.parts * MAIL_PART_BYTES
+            if self._places and (len(self._places) >= AT_ONCE or held + size > AT_ONCE_BYTES):
+                return
+            held += size
+            self._places[number] = size
+            self._serve(number, self._handle(record))
 
     def _serve(self, number: bytes, work: Coroutine[Any, Any, None]) -> None:
         if number in self._tasks:
@@ -225,18 +251,21 @@ class Letters:
     def _free(self, number: bytes) -> None:
         """It needs no place any more."""
         if self._places.pop(number, None) is not None:
-            self._news.set()
+            self._take_some()
 
     def _over(self, number: bytes, task: asyncio.Task[None]) -> None:
         del self._tasks[number]
-        self._free(number)
+        if number not in self._parked and not task.cancelled() and task.exception() is None:
+            self._waiting.pop(number, None)  # unless it is listed again, it is done with
         key = self._keys.pop(number, None)
         if key is not None:
             job = self._jobs.pop(key)
             if job.telling is not None:
                 job.telling.cancel()
+            job.kept.set()  # or never will be
             if number not in self._parked:
                 self._unpark(job.function)
+        self._free(number)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(number, error)
 
@@ -249,7 +278,7 @@ class Letters:
         if times >= FAILURES_MAX:
             self._serve(number, self._refuse(number, f"node {self._node!r} failed with the letter: {error}"))
         else:
-            self._loop.call_later(pause, self._news.set)
+            self._loop.call_later(pause, self._take_some)
 
     # ---- letters that go back
 
@@ -264,7 +293,7 @@ class Letters:
         for number, name in self._parked.items():
             if name == function:
                 del self._parked[number]
-                self._news.set()
+                self._take_some()
                 return
 
     def _look_for_room(self) -> None:
@@ -297,7 +326,7 @@ class Letters:
             await self._refuse(number, f"node {self._node!r} has delivered the result of this job before")
             return
         # Longer than any key of a session's call, so that no session can speak of it.
-        key = (caller + number[:8] + b"j", call_number(number))
+        key = (caller + number[:8] + b"j", job_call(number))
         emit("job fetched", call_text(key[1]), letter.function)
         forget = (
             max(self._clock(), letter.made) + letter.keep_seconds + JOB_SECONDS_MAX + CLOCKS_APART_SECONDS
@@ -445,7 +474,7 @@ class Letters:
             except MailboxError as error:  # too large for this gateway, or of no use to it
                 await self._refuse(number, str(error))
             await asyncio.to_thread(self._journal.delivered, number)
-        emit("job delivered", call_text(call_number(number)))
+        emit("job delivered", call_text(job_call(number)))
 
     async def _refuse(self, number: bytes, reason: str) -> None:
         with contextlib.suppress(UnknownJobError):

@@ -83,9 +83,10 @@ class FindNodes(msgspec.Struct, frozen=True, array_like=True, tag=37):
 
 
 class ListLetters(msgspec.Struct, frozen=True, array_like=True, tag=40):
-    """What waits for the asker's node of this name?"""
+    """What waits for the asker's node of this name? So many at a time, the oldest first: those after the job named."""
 
     node: Name
+    after: Annotated[bytes, msgspec.Meta(max_length=JOB_BYTES)] = b""
 
 
 class ReadLetter(msgspec.Struct, frozen=True, array_like=True, tag=41):
@@ -178,6 +179,10 @@ class JobRecord(msgspec.Struct, frozen=True, array_like=True):
     note: str = ""
 
 
+LISTED_MAX = 1000
+"""So many letters are listed at a time; when they are fewer, these are all."""
+
+
 class LetterRecord(msgspec.Struct, frozen=True, array_like=True):
     """A letter that waits for its node; ``cancelled`` if nobody wants its result any more."""
 
@@ -238,6 +243,11 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def job_call(job: bytes) -> int:
+    """The number of a job's call, by which people see it in errors, logs and traces."""
+    return int.from_bytes(job[8:], "big") >> 1
 
 
 def encode_mail(record: Any) -> bytes:
