@@ -6,12 +6,13 @@ all its processes, readable by its owner alone; from any thread. Of results so m
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from pathlib import Path
 
 import msgspec
+
+from easyremote.links.database import changing, open_database
 
 __all__ = ["BookEntry", "JobBook"]
 
@@ -48,23 +49,15 @@ class JobBook:
     """
 
     def __init__(self, home: Path) -> None:
-        path = home / FILE
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 10000", "journal_mode = wal", "synchronous = full"):
-            self._database.execute(f"pragma {pragma}")
-        self._database.executescript(_SCHEMA)
+        self._database = open_database(home / FILE, _SCHEMA)
 
     def add(self, entry: BookEntry, now: float) -> None:
         """Write a job down, unless it is there already."""
-        with self._lock:
-            self._database.execute(
-                "insert or ignore into job values (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(entry)
-            )
-            self._database.execute("delete from job where forget <= ?", (now,))
-            self._database.execute(
+        with self._lock, changing(self._database) as database:
+            _write(database, entry)
+            database.execute("delete from job where forget <= ?", (now,))
+            database.execute(
                 "delete from job where number in (select number from job order by made desc limit -1 offset ?)",
                 (JOBS_MAX,),
             )
@@ -92,29 +85,25 @@ class JobBook:
 
     def keep_result(self, entry: BookEntry, result: bytes) -> None:
         """A job's result, on disk before this returns; the job is written down if it is not."""
-        number = entry.number
-        with self._lock:
-            self._database.execute("begin immediate")
-            try:
-                self._database.execute(
-                    "insert or ignore into job values (?, ?, ?, ?, ?, ?, ?, ?)",
-                    msgspec.structs.astuple(entry),
-                )
-                self._database.execute("update job set result = ? where number = ?", (result, number))
-                kept = 0
-                for found, size in self._database.execute(
-                    "select number, length(result) from job where result is not null order by made desc"
-                ).fetchall():
-                    kept += size
-                    if kept > RESULTS_BYTES_MAX and bytes(found) != number:
-                        self._database.execute("update job set result = null where number = ?", (found,))
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("rollback")
-                raise
-            self._database.execute("commit")
+        with self._lock, changing(self._database) as database:
+            _write(database, entry)
+            database.execute("update job set result = ? where number = ?", (result, entry.number))
+            kept = 0
+            for found, size in database.execute(
+                "select number, length(result) from job where result is not null order by made desc"
+            ).fetchall():
+                kept += size
+                if kept > RESULTS_BYTES_MAX and bytes(found) != entry.number:
+                    database.execute("update job set result = null where number = ?", (found,))
 
     def close(self) -> None:
         """Nothing more is asked."""
         with self._lock:
             self._database.close()
+
+
+def _write(database: sqlite3.Connection, entry: BookEntry) -> None:
+    """Write a job down, unless it is there already."""
+    database.execute(
+        "insert or ignore into job values (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(entry)
+    )

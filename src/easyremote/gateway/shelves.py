@@ -6,7 +6,6 @@ It knows the bounds on what waits, and nothing of who may ask for what.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from easyremote.errors import MailboxError
+from easyremote.links.database import open_database
 from easyremote.protocol.limits import MailboxLimits
 from easyremote.wire.mail import ShowCard
 
@@ -83,24 +83,21 @@ class Shelves:
         self.changed: set[bytes] = set()
         """Jobs of which there is news."""
         self.jobs = self.bytes = self.card_bytes = 0
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._open()
+            self.database = open_database(path, _SCHEMA, pragmas=("auto_vacuum = incremental",))
+            try:
+                self._check()
+                self.count()
+                (self._seen_version,) = self.database.execute("pragma data_version").fetchone()
+            except BaseException:
+                self.database.close()
+                raise
         except sqlite3.Error as error:
-            self.database.close()
             raise MailboxError(self._why_not(error), code="damaged") from None
 
-    def _open(self) -> None:
-        database = self.database
-        for pragma in (
-            "auto_vacuum = incremental",
-            "journal_mode = wal",
-            "synchronous = full",
-        ):
-            database.execute(f"pragma {pragma}")
-        size = self._path.stat().st_size
+    def _check(self) -> None:
+        """See that the file is whole: read through if it is small, else by its length."""
+        database, size = self.database, self._path.stat().st_size
         if size <= CHECKED_BYTES:
             found = database.execute("pragma quick_check(1)").fetchone()[0]
         else:
@@ -109,9 +106,6 @@ class Shelves:
             found = "ok" if pages * page_bytes >= size - page_bytes else "it is shorter than it was"
         if found != "ok":
             raise sqlite3.DatabaseError(str(found).partition("\n")[0])
-        database.executescript(_SCHEMA)
-        self.count()
-        (self._seen_version,) = database.execute("pragma data_version").fetchone()
 
     def _why_not(self, error: sqlite3.Error) -> str:
         return (

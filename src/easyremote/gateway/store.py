@@ -5,15 +5,13 @@ SQLite, written through to disk before anybody is told. No secret of an invite i
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from easyremote.errors import InviteError, MembershipError, NameTakenError
+from easyremote.links.database import changing, open_database
 from easyremote.trust.revocation import Revocations
 from easyremote.wire.limits import REVOCATIONS_MAX
 from easyremote.wire.operations import DeviceRecord
@@ -53,27 +51,11 @@ class Store:
     """One gateway's database."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = wal", "synchronous = full", "busy_timeout = 2000"):
-            self._database.execute(f"pragma {pragma}")
-        self._database.executescript(_SCHEMA)
+        self._database = open_database(path, _SCHEMA)
 
     def close(self) -> None:
         """Nothing is asked any more."""
         self._database.close()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing, on disk when done."""
-        self._database.execute("begin immediate")
-        try:
-            yield self._database
-        except BaseException:
-            self._database.execute("rollback")
-            raise
-        self._database.execute("commit")
 
     # ---- devices
 
@@ -99,7 +81,7 @@ class Store:
 
     def put(self, record: DeviceRecord, credential: bytes = b"") -> None:
         """A device is known, or known differently, from now on."""
-        with self._change() as database:
+        with changing(self._database) as database:
             self._put(database, record, credential)
 
     def _put(self, database: sqlite3.Connection, record: DeviceRecord, credential: bytes) -> None:
@@ -150,7 +132,7 @@ class Store:
                 "ComputeNode(…, node_id='another-name') or easynet node --name; an operator can free it with "
                 "easynet revoke or easynet rename"
             )
-        with self._change() as database:
+        with changing(self._database) as database:
             many = database.execute("select count(*) from name where device = ?", (device,)).fetchone()[0]
             if many >= NAMES_PER_DEVICE:
                 raise NameTakenError(
@@ -193,7 +175,7 @@ class Store:
         """
         if (holder := self.holder(new)) is not None and holder != device:
             raise NameTakenError(f"the name {new!r} belongs to another device")
-        with self._change() as database:
+        with changing(self._database) as database:
             database.execute("delete from name where name = ? and device = ?", (old, device))
             database.execute("insert or replace into name values (?, ?)", (new, device))
             database.execute("update device set name = ? where device = ? and name = ?", (new, device, old))
@@ -212,7 +194,7 @@ class Store:
 
     def add_invite(self, key: bytes, row: InviteRow) -> None:
         """Whoever holds the private half of this key may enroll."""
-        with self._change() as database:
+        with changing(self._database) as database:
             database.execute(
                 "insert or replace into invite values (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -240,7 +222,7 @@ class Store:
         Raises:
             InviteError: It has been used up, or has expired, meanwhile.
         """
-        with self._change() as database:
+        with changing(self._database) as database:
             changed = database.execute(
                 "update invite set uses = uses - 1 where key = ? and uses > 0 and expires > ?", (key, now)
             ).rowcount
@@ -257,7 +239,7 @@ class Store:
         Raises:
             MembershipError: No such device is known.
         """
-        with self._change() as database:
+        with changing(self._database) as database:
             changed = database.execute(
                 "update device set status = 'revoked' where device = ?", (device,)
             ).rowcount
@@ -268,7 +250,7 @@ class Store:
 
     def reinstate(self, device: bytes, credential: bytes) -> None:
         """The device counts, from now on or again."""
-        with self._change() as database:
+        with changing(self._database) as database:
             database.execute(
                 "update device set status = 'active', credential = ? where device = ?", (credential, device)
             )
@@ -280,7 +262,7 @@ class Store:
 
     def revoke(self, kind: str, identifier: bytes) -> None:
         """A ``grant`` or an ``issuer`` does not count from now on."""
-        with self._change() as database:
+        with changing(self._database) as database:
             self._revoke(database, kind, identifier)
 
     def _revoke(self, database: sqlite3.Connection, kind: str, identifier: bytes) -> None:

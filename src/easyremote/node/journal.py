@@ -7,12 +7,11 @@ SQLite, synced before anything goes on; from any thread.
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from easyremote.links.database import changing, open_database
 from easyremote.trust.handshake import PREKEY_SEED_BYTES
 from easyremote.wire.limits import JOB_SECONDS_MAX
 
@@ -41,34 +40,20 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in (
-            "journal_mode = wal",
-            "synchronous = full",
-            "busy_timeout = 5000",
-            "secure_delete = on",
-        ):
-            self._database.execute(f"pragma {pragma}")
-        self._database.executescript(_SCHEMA)
+        self._database = open_database(path, _SCHEMA, pragmas=("secure_delete = on",))
 
     # ---- keys
 
     def keys(self, now: float, entropy: Callable[[int], bytes]) -> list[bytes]:
         """The seeds of the keys that letters may be sealed to, the newest first; a new one is made when it is due."""
-        with self._lock:
-            self._database.execute("begin immediate")
-            newest = self._database.execute("select max(made) from key where replaced is null").fetchone()[0]
+        with self._lock, changing(self._database) as database:
+            newest = database.execute("select max(made) from key where replaced is null").fetchone()[0]
             if newest is None or newest + KEY_SECONDS <= now:
-                self._database.execute("update key set replaced = ? where replaced is null", (now,))
-                self._database.execute(
-                    "insert into key values (?, ?, null)", (entropy(PREKEY_SEED_BYTES), now)
-                )
-            self._database.execute("delete from key where replaced <= ?", (now - KEY_KEPT_SECONDS,))
-            rows = self._database.execute("select seed from key order by made desc, rowid desc").fetchall()
-            self._database.execute("commit")
+                database.execute("update key set replaced = ? where replaced is null", (now,))
+                database.execute("insert into key values (?, ?, null)", (entropy(PREKEY_SEED_BYTES), now))
+            database.execute("delete from key where replaced <= ?", (now - KEY_KEPT_SECONDS,))
+            rows = database.execute("select seed from key order by made desc, rowid desc").fetchall()
         return [bytes(seed) for (seed,) in rows]
 
     # ---- jobs
@@ -87,31 +72,22 @@ class Journal:
             forget: From when on nobody can ask for it any more.
             again: Whether it may run although it began before, and came to nothing.
         """
-        with self._lock:
-            self._database.execute("begin immediate")
-            row = self._database.execute("select state from job where number = ?", (job,)).fetchone()
+        with self._lock, changing(self._database) as database:
+            row = database.execute("select state from job where number = ?", (job,)).fetchone()
             may = row is None or (again and row[0] == BEGAN)
             if may:
-                self._database.execute("insert or replace into job values (?, ?, ?)", (job, BEGAN, forget))
-            self._database.execute("commit")
+                database.execute("insert or replace into job values (?, ?, ?)", (job, BEGAN, forget))
         return may
 
     def finish(self, job: bytes, parts: list[bytes], forget: float) -> None:
         """This is its result."""
-        with self._lock:
-            self._database.execute("begin immediate")
-            try:
-                self._database.execute("insert or replace into job values (?, ?, ?)", (job, FINISHED, forget))
-                self._database.execute("delete from part where job = ?", (job,))
-                self._database.executemany(
-                    "insert into part values (?, ?, ?)",
-                    [(job, number, part) for number, part in enumerate(parts)],
-                )
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("rollback")
-                raise
-            self._database.execute("commit")
+        with self._lock, changing(self._database) as database:
+            database.execute("insert or replace into job values (?, ?, ?)", (job, FINISHED, forget))
+            database.execute("delete from part where job = ?", (job,))
+            database.executemany(
+                "insert into part values (?, ?, ?)",
+                [(job, number, part) for number, part in enumerate(parts)],
+            )
 
     def parts(self, job: bytes) -> int:
         """Of how many parts its result is; 0 if it has none, or none any more."""
@@ -129,11 +105,9 @@ class Journal:
 
     def delivered(self, job: bytes) -> None:
         """The gateway has its result on disk."""
-        with self._lock:
-            self._database.execute("begin immediate")
-            self._database.execute("delete from part where job = ?", (job,))
-            self._database.execute("update job set state = ? where number = ?", (DELIVERED, job))
-            self._database.execute("commit")
+        with self._lock, changing(self._database) as database:
+            database.execute("delete from part where job = ?", (job,))
+            database.execute("update job set state = ? where number = ?", (DELIVERED, job))
 
     def undelivered(self) -> list[bytes]:
         """Jobs whose results the gateway does not have yet, or not surely."""
@@ -143,13 +117,11 @@ class Journal:
 
     def forget_old(self, now: float) -> None:
         """Whatever nobody can ask for any more."""
-        with self._lock:
-            self._database.execute("begin immediate")
-            self._database.execute(
+        with self._lock, changing(self._database) as database:
+            database.execute(
                 "delete from part where job in (select number from job where forget <= ?)", (now,)
             )
-            self._database.execute("delete from job where forget <= ?", (now,))
-            self._database.execute("commit")
+            database.execute("delete from job where forget <= ?", (now,))
 
     def close(self) -> None:
         """Nothing more is written."""
