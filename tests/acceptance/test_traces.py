@@ -84,6 +84,45 @@ def test_retries_are_told_with_the_attempts_they_led_to(
     assert {one["call"] for one in told} >= set(again)
 
 
+def test_hedges_refusals_and_calls_that_go_on_after_a_reconnect_are_events_of_their_own(
+    own_network: Callable[..., Network], tmp_path: Path
+) -> None:
+    own = own_network()
+    for name in ("a", "b"):
+        own.spawn_node("holder", name=name)
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    with Client(own.address, hedge_after=0.05) as client:
+        call = client.submit("hold_repeatable", str(started), str(gate))
+        until(lambda: marks(started) == 2)
+        gate.touch()
+        assert call.result(10) in ("a", "b")
+    hedged = until(lambda: [one for one in diary(own) if one["name"] == "hedged"])
+    assert "hedged" in whats(story(own, hedged[0]["call"]))
+    with Client(own.address) as client:
+        held = client.submit("a.hold", str(tmp_path / "held"), str(tmp_path / "later"))
+        until(lambda: marks(tmp_path / "held") == 1)
+        own.gateway.kill()
+        own.restart_gateway()
+        until(lambda: any(one["name"] == "resumed" for one in diary(own)))
+        (tmp_path / "later").touch()
+        assert held.result(20) == "a"
+    resumed = next(one for one in diary(own) if one["name"] == "resumed")
+    told = whats(story(own, resumed["call"]))
+    told = told[told.index("link lost") :]  # the link was up before as well
+    assert told.index("link up") < told.index("resumed") < told.index("call ended")
+    own.spawn_node("patient", name="desk")
+    with Client(own.address, patience=0.0) as client:
+        one_place = [client.submit("desk.hold_alone", str(tmp_path / "alone"), str(tmp_path / "open"))]
+        until(lambda: marks(tmp_path / "alone") == 1)
+        one_place += [
+            client.submit("desk.hold_alone", str(tmp_path / "alone"), str(tmp_path / "open"))
+            for _ in range(66)
+        ]
+        refused = until(lambda: [one for one in diary(own) if one["name"] == "refused"])
+        (tmp_path / "open").touch()
+    assert "refused" in whats(story(own, refused[0]["call"]))
+
+
 def test_a_node_tells_its_caller_and_its_owner_and_nobody_else(clubs: Callable[..., Club]) -> None:
     club = clubs()
     owner, anna, ben = club.member("owner", "node"), club.member("anna"), club.member("ben")

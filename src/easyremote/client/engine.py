@@ -398,6 +398,9 @@ class Engine:
 
     def _attached(self, _: Attached) -> None:
         emit("link up", detail=self.gateway)
+        for number in self._waiters:
+            if number not in self._connecting:  # it was under way when the link broke
+                emit("resumed", call_text(number), "over a new link")
         self._fatal = None  # whoever turned us away before does so no longer
         self._up.set()
         self._stop_giving_up()

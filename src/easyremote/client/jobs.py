@@ -125,19 +125,20 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._book: JobBook | None = None
+        self._opening = asyncio.Lock()
 
-    @property
-    def _books(self) -> JobBook:
-        if self._book is None:
-            try:
-                self._book = JobBook(self._engine.home)
-            except (sqlite3.Error, OSError) as error:
-                raise MailboxError(
-                    f"the jobs of this device cannot be read: {self._engine.home / FILE} ({error}). Restore it from a backup, "
-                    "or move it away: jobs can still be asked for by their ids",
-                    code="damaged",
-                ) from None
-        return self._book
+    async def _books(self) -> JobBook:
+        async with self._opening:
+            if self._book is None:
+                try:
+                    self._book = await asyncio.to_thread(JobBook, self._engine.home)
+                except (sqlite3.Error, OSError) as error:
+                    raise MailboxError(
+                        f"the jobs of this device cannot be read: {self._engine.home / FILE} ({error}). Restore it from a "
+                        "backup, or move it away: jobs can still be asked for by their ids",
+                        code="damaged",
+                    ) from None
+            return self._book
 
     def close(self) -> None:
         """Nothing more is asked."""
@@ -182,7 +183,7 @@ class Jobs:
                 data=encode_mail(letter),
             )
         )
-        book = self._books
+        book = await self._books()
         entry = BookEntry(
             secret.number,
             engine.standing.network,
@@ -282,15 +283,12 @@ class Jobs:
     async def watch(self, secret: bytes, seen: int = 0, seconds: float = 0.0) -> tuple[JobStatus, int]:
         """How a job stands, once there is more to tell than ``seen``, or after so many seconds; and what was seen."""
         keys = Secret(secret)
-        entry = await asyncio.to_thread(self._books.get, keys.number)
+        entry = await asyncio.to_thread((await self._books()).get, keys.number)
         if entry is not None and entry.result is not None:
             return _status(keys, entry, None), seen
         await self._engine.ready()
         try:
-            asked_at = self._engine.loop.time()
             record = await self._record(keys, seen, seconds)
-            if seconds and record.version <= seen and self._engine.loop.time() - asked_at < NEWSLESS_SECONDS:
-                await asyncio.sleep(NEWSLESS_SECONDS)
         except UnknownJobError:
             return _status(keys, entry, None, unknown=True), seen
         return _status(keys, entry, record), record.version
@@ -298,7 +296,7 @@ class Jobs:
     async def listed(self) -> list[JobStatus]:
         """The jobs of this device, the newest first."""
         await self._engine.ready()
-        entries = await asyncio.to_thread(self._books.entries, self._engine.standing.network)
+        entries = await asyncio.to_thread((await self._books()).entries, self._engine.standing.network)
         found: list[JobStatus] = []
         for start in range(0, len(entries), 64):
             few = entries[start : start + 64]
@@ -306,9 +304,12 @@ class Jobs:
         return found
 
     async def _record(self, keys: Secret, seen: int = 0, seconds: float = 0.0) -> JobRecord:
+        asked_at = self._engine.loop.time()
         record: JobRecord = await self._patiently(
             WatchJob(keys.number, seen, seconds), JobRecord, seconds=seconds
         )
+        if seconds and record.version <= seen and self._engine.loop.time() - asked_at < NEWSLESS_SECONDS:
+            await asyncio.sleep(NEWSLESS_SECONDS)
         return record
 
     # ---- results
@@ -320,7 +321,7 @@ class Jobs:
             EasyRemoteError: It ended without a value, it cannot be had, or the time is up.
         """
         keys = Secret(secret)
-        book = self._books
+        book = await self._books()
         entry = await asyncio.to_thread(book.get, keys.number)
         if entry is None or entry.result is None:
             try:
@@ -354,10 +355,7 @@ class Jobs:
         """The sealed result, as soon as it is in the mailbox, and which node it is of."""
         seen = 0
         while True:
-            asked_at = self._engine.loop.time()
             record = await self._record(keys, seen, WATCH_SECONDS)
-            if record.version <= seen and self._engine.loop.time() - asked_at < NEWSLESS_SECONDS:
-                await asyncio.sleep(NEWSLESS_SECONDS)
             seen = record.version
             if record.state == DONE:
                 parts: list[bytes] = await _side_by_side(
@@ -365,7 +363,7 @@ class Jobs:
                 )
                 return parts, record.node
             if record.state == FETCHED:
-                entry = await asyncio.to_thread(self._books.get, keys.number)
+                entry = await asyncio.to_thread((await self._books()).get, keys.number)
                 if entry is not None and entry.result is not None:  # another process of this home
                     return decode_mail(entry.result, _PARTS), record.node
                 raise MailboxError(

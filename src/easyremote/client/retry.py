@@ -22,6 +22,7 @@ from easyremote.errors import (
     ScheduleError,
     UsageError,
 )
+from easyremote.links.diary import AGAIN
 from easyremote.protocol.effects import Value
 from easyremote.protocol.events import CallRequested
 from easyremote.trace import emit
@@ -169,7 +170,7 @@ class Persistence:
             return
         request = self._request(beside=first)
         if request is not None and self._engine.budget.spend():
-            emit("hedged", f"{self.request.call:016x}", f"asked again as {request.call:016x}")
+            emit("hedged", f"{self.request.call:016x}", f"{AGAIN}{request.call:016x}")
             self._attempt(request)
 
     def _again(self) -> None:
@@ -178,7 +179,7 @@ class Persistence:
         if request is None:
             self._finish(None, CallTimeoutError(f"{self.request.function!r} was not answered in time"))
         else:
-            emit("retried", f"{self.request.call:016x}", f"asked again as {request.call:016x}")
+            emit("retried", f"{self.request.call:016x}", f"{AGAIN}{request.call:016x}")
             self._attempt(request)
 
     def settled(self, number: int, value: Value | None, error: EasyRemoteError | None) -> None:

@@ -103,9 +103,11 @@ class Mailbox:
         """Jobs of which there is news since the last look."""
         return self._shelves.changed
 
-    @changed.setter
-    def changed(self, jobs: set[bytes]) -> None:
-        self._shelves.changed = jobs
+    def take_news(self) -> tuple[set[bytes], set[tuple[bytes, str]]]:
+        """What there is news of, jobs and nodes, since this was last asked."""
+        news = self._shelves.changed, self.letters
+        self._shelves.changed, self.letters = set(), set()
+        return news
 
     def close(self) -> None:
         """Nothing is asked any more."""
@@ -123,7 +125,7 @@ class Mailbox:
             self._shelves.database.execute("commit")
             return answers
         except sqlite3.Error as error:
-            self.changed, self.letters = changed, letters
+            self._shelves.changed, self.letters = changed, letters
             self._shelves.undo()
             if len(asked) > 1:  # one of them may still find room
                 return [answer for one in asked for answer in self.answer([one])]

@@ -17,6 +17,7 @@ import msgspec
 
 from easyremote.errors import DecodeError, MailboxError, RemoteProtocolError, SignatureError
 from easyremote.gateway.mailbox import Mailbox, Member
+from easyremote.gateway.watches import Watch, Watches
 from easyremote.protocol.directory import letter_card_transcript
 from easyremote.protocol.gateway_effects import Mailing
 from easyremote.protocol.gateway_events import MailAnswered, MailArrived, RouterEvent
@@ -34,8 +35,6 @@ QUEUED_MAX = 4096
 QUEUED_BYTES_MAX = 128 << 20
 QUEUED_PER_DEVICE = 256
 """Of one device."""
-WATCHES_MAX, WATCHES_PER_DEVICE = 20_000, 1_000
-"""Questions about jobs without news that wait here; more are answered at once."""
 SWEEP_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 """How often is looked whether another gateway of this home has written into the mailbox."""
@@ -53,12 +52,6 @@ class _Renamed(msgspec.Struct):
     device: bytes
     old: str
     new: str
-
-
-class _Watch(msgspec.Struct, eq=False):
-    asked: _Asked
-    seen: int
-    timer: asyncio.TimerHandle | None = None
 
 
 class PostOffice:
@@ -92,11 +85,8 @@ class PostOffice:
         self._tell = tell
         self._queue: queue.SimpleQueue[_Asked | _Renamed | None] = queue.SimpleQueue()
         self._queued = self._queued_bytes = 0
-        self._watches: dict[bytes, set[_Watch]] = {}
-        self._watching = 0
-        self._watching_by: Counter[bytes] = Counter()
         self._queued_by: Counter[bytes] = Counter()
-        self._links: dict[int, set[tuple[bytes, _Watch]]] = {}
+        self._watches = Watches(loop, self._look_again)
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="easyremote-mailbox", daemon=True)
         self._thread.start()
@@ -164,7 +154,10 @@ class PostOffice:
         for asked, answer in answers:
             self._queued -= 1
             self._queued_bytes -= asked.size
-            self._one_less(self._queued_by, asked.member.device)
+            device = asked.member.device
+            self._queued_by[device] -= 1
+            if not self._queued_by[device]:
+                del self._queued_by[device]
             if isinstance(answer, MailboxError):
                 self._tell(MailAnswered(asked.link, asked.number, error=str(answer), code=answer.code))
             elif not self._waits(asked, answer):
@@ -172,79 +165,31 @@ class PostOffice:
         for device, node in letters:
             self._tell(MailArrived(device, node))
         for job in changed:
-            for watch in self._watches.pop(job, ()):
-                self._end(watch)
+            self._watches.news(job)
 
     def _waits(self, asked: _Asked, answer: bytes) -> bool:
         """Whether this is a question that has no news yet, and waits for some."""
         request = asked.request
-        device = asked.member.device
         if not isinstance(request, WatchJob) or not request.seconds:
-            return False
-        if self._watching >= WATCHES_MAX or self._watching_by[device] >= WATCHES_PER_DEVICE:
             return False
         record: JobRecord = decode_mail(answer, JobRecord)
         if record.version > request.seen:
             return False
-        watch = _Watch(asked, request.seen)
-        self._watches.setdefault(request.job, set()).add(watch)
-        self._links.setdefault(asked.link, set()).add((request.job, watch))
-        self._watching += 1
-        self._watching_by[device] += 1
-        watch.timer = self._loop.call_later(request.seconds, self._time_is_up, request.job, watch)
-        return True
+        watch = Watch(request.job, asked.member, asked.link, asked.number)
+        return self._watches.add(watch, request.seconds)
 
-    def _time_is_up(self, job: bytes, watch: _Watch) -> None:
-        found = self._watches.get(job)
-        if found is not None and watch in found:
-            found.discard(watch)
-            if not found:
-                del self._watches[job]
-            self._end(watch)
-
-    @staticmethod
-    def _one_less(counter: Counter[bytes], device: bytes) -> None:
-        counter[device] -= 1
-        if counter[device] <= 0:
-            del counter[device]
-
-    def _drop(self, watch: _Watch) -> None:
-        """It waits no longer."""
-        self._watching -= 1
-        self._one_less(self._watching_by, watch.asked.member.device)
-        if watch.timer is not None:
-            watch.timer.cancel()
+    def _look_again(self, watch: Watch) -> None:
+        """There is news, or the time is up: tell how the job is."""
+        self._put(_Asked(watch.link, watch.number, WatchJob(watch.job), watch.member))
 
     def left(self, link: int) -> None:
         """A link is closed: nobody there waits for anything."""
-        for job, watch in self._links.pop(link, ()):
-            found = self._watches.get(job)
-            if found is not None and watch in found:
-                found.discard(watch)
-                if not found:
-                    del self._watches[job]
-                self._drop(watch)
-
-    def _end(self, watch: _Watch) -> None:
-        """Ask for it once more, and answer whatever there is."""
-        self._drop(watch)
-        asked = watch.asked
-        if isinstance(asked.request, WatchJob):
-            on_link = self._links.get(asked.link)
-            if on_link is not None:
-                on_link.discard((asked.request.job, watch))
-                if not on_link:
-                    del self._links[asked.link]
-            self._put(msgspec.structs.replace(asked, request=WatchJob(asked.request.job), size=0))
+        self._watches.left(link)
 
     def close(self) -> None:
         """Whatever was taken is on disk; nothing more is."""
         self._closed = True
-        for watches in self._watches.values():
-            for watch in watches:
-                if watch.timer is not None:
-                    watch.timer.cancel()
-        self._watches.clear()
+        self._watches.close()
         self._queue.put(None)
         self._thread.join()
         self._mailbox.close()
@@ -270,8 +215,7 @@ class PostOffice:
                 answers = [MailboxError("the gateway's mailbox failed; its log says how", code="disk")] * len(
                     asked
                 )
-            changed, self._mailbox.changed = self._mailbox.changed, set()
-            letters, self._mailbox.letters = self._mailbox.letters, set()
+            changed, letters = self._mailbox.take_news()
             if answers or changed or letters:
                 try:
                     self._loop.call_soon_threadsafe(

@@ -13,20 +13,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from easyremote.trace import TraceEvent, subscribe
 
-__all__ = ["DiaryEntry", "keep_diary", "read_diary"]
+__all__ = ["AGAIN", "DiaryEntry", "entries_about", "keep_diary", "read_diary"]
 
 FILE, OLDER = "trace.jsonl", "trace.1.jsonl"
 FILE_BYTES_MAX = 4 << 20
 WAITING_MAX = 10_000
 GATHER_SECONDS = 0.1
 VARIABLE = "EASYREMOTE_TRACE"
+AGAIN = "asked again as "
+"""Before the id of the call that another was made again as."""
 
 
 class DiaryEntry(msgspec.Struct, frozen=True):
@@ -127,27 +129,38 @@ def keep_diary(home: Path) -> None:
         atexit.register(diary.write)
 
 
-def read_diary(home: Path, calls: Iterable[str]) -> list[DiaryEntry]:
-    """What is known of these calls and of those they were made again as; with what happened to the links meanwhile."""
+def _lines(home: Path) -> Iterator[bytes]:
+    """All that is written down, the oldest first, with what this process has not written yet."""
     if _kept is not None and _kept[0] == os.getpid():
         _kept[1].write()
-    entries: list[DiaryEntry] = []
     for name in (OLDER, FILE):
         with contextlib.suppress(OSError), open(home / name, "rb") as file:
-            for line in file:
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # a line cut short
-                    entries.append(_decoder.decode(line))
+            yield from file
+
+
+def _entries(lines: Iterable[bytes]) -> list[DiaryEntry]:
+    found: list[DiaryEntry] = []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # a line cut short
+            found.append(_decoder.decode(line))
+    return found
+
+
+def entries_about(home: Path, calls: Collection[str]) -> list[DiaryEntry]:
+    """What is written down of these calls, and of no others."""
+    marks = [f'"call":"{call}"'.encode() for call in calls]
+    found = _entries(line for line in _lines(home) if any(mark in line for mark in marks))
+    return [entry for entry in found if entry.call in calls]
+
+
+def read_diary(home: Path, calls: Iterable[str]) -> list[DiaryEntry]:
+    """What is known of these calls and of those they were made again as; with what happened to the links meanwhile."""
+    entries = _entries(_lines(home))
     wanted = set(calls)
-    while (
-        more := {
-            again
-            for entry in entries
-            if entry.call in wanted
-            and (again := entry.detail.rpartition("asked again as ")[2]) != entry.detail
-        }
-        - wanted
-    ):
-        wanted |= more
+    for entry in entries:  # a call is made again after it was made
+        again = entry.detail.rpartition(AGAIN)[2]
+        if entry.call in wanted and again != entry.detail:
+            wanted.add(again)
     about = [entry for entry in entries if entry.call in wanted]
     if not about:
         return []

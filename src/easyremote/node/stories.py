@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from easyremote.links.diary import read_diary
+from easyremote.links.diary import entries_about
 from easyremote.node.audit_entries import AuditFiles, Entry, decoded_entry
 from easyremote.node.calls import Caller, current_caller
 
@@ -93,7 +93,6 @@ class Stories:
         theirs = {entry.call for entry in entries} - others
         told += [
             (entry.time, entry.call, entry.name, entry.detail)
-            for entry in read_diary(self._home, wanted)
-            if entry.call in wanted and (owner or entry.call in theirs)
+            for entry in entries_about(self._home, wanted if owner else theirs)
         ]
         return told

@@ -8,9 +8,8 @@ is asked for again is never run again.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, structs
 
 from easyremote.errors import RemoteProtocolError
 from easyremote.protocol.channel import Channel
@@ -28,10 +27,10 @@ from easyremote.protocol.events import (
     Yielded,
 )
 from easyremote.protocol.guard import Asker, Guard, Pass
+from easyremote.protocol.lanes import Lane, Work
 from easyremote.protocol.machine import NEVER
 from easyremote.protocol.remembered import Remembered
 from easyremote.protocol.sessions import Sessions
-from easyremote.trust.rules import Caller
 from easyremote.wire.bundle import (
     EMPTY,
     Again,
@@ -63,44 +62,6 @@ GONE_SECONDS = 30.0
 likely ended. One that only fell silent may sleep: then it is ``AWAY_SECONDS``."""
 
 
-class _Work(Struct, eq=False):
-    """A call this node has taken."""
-
-    key: CallKey
-    channel: Asker
-    function: str
-    caller: Caller
-    asked_at: float
-    bytes_in: int
-    start: Start | None = None
-    lane: _Lane | None = None
-    bytes_out: int = 0
-    size: int = 0
-    deadline: float = NEVER
-    limit_seconds: float = 0.0
-    yielded: bool = False
-
-    @property
-    def running(self) -> bool:
-        return self.lane is not None
-
-
-class _Lane:
-    """A function's places: how many run, who waits."""
-
-    __slots__ = ("offer", "running", "waiting")
-
-    def __init__(self, offer: Offer) -> None:
-        self.offer = offer
-        self.running = 0
-        self.waiting: deque[_Work] = deque()
-
-    @property
-    def full(self) -> bool:
-        limit = self.offer.max_concurrent
-        return limit is not None and self.running >= limit
-
-
 class Worker:
     """All calls of one node that are not answered."""
 
@@ -111,11 +72,11 @@ class Worker:
         self.guard = guard
         self._max_value_bytes = max_value_bytes
         self._capacity = capacity
-        self._lanes: dict[str, _Lane] = {}
-        self._taken: dict[CallKey, _Work] = {}
-        self._stopping: dict[CallKey, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._taken: dict[CallKey, Work] = {}
+        self._stopping: dict[CallKey, Lane] = {}
         self._remembered = Remembered()
-        self._bodies: dict[tuple[int, int], _Work] = {}
+        self._bodies: dict[tuple[int, int], Work] = {}
         self._incoming_bytes = 0
         self._timers: list[tuple[float, CallKey]] = []
         self._probe_at = NEVER
@@ -145,7 +106,7 @@ class Worker:
         self.guard.set_rule(offer.name, offer.rule)
         lane = self._lanes.get(offer.name)
         if lane is None:
-            self._lanes[offer.name] = _Lane(offer)
+            self._lanes[offer.name] = Lane(offer)
         else:
             lane.offer = offer
 
@@ -227,7 +188,7 @@ class Worker:
         lane = self._lanes.get(ask.function)
         return channel.again == ask.call and lane is not None and lane.offer.idempotent
 
-    def _asked_again(self, work: _Work, channel: Asker, ask: Invoke) -> list[Effect]:
+    def _asked_again(self, work: Work, channel: Asker, ask: Invoke) -> list[Effect]:
         """The session it was asked in broke: from now on the call is answered in this one."""
         if work.yielded:  # items went the other way, and nobody knows which of them arrived
             return self._stop(work, "cancelled") + self._refuse(channel, ask.call, "repeated")
@@ -246,7 +207,7 @@ class Worker:
         key: CallKey,
         channel: Asker,
         ask: Invoke,
-        lane: _Lane,
+        lane: Lane,
         granted: Pass,
         now: float,
         effects: list[Effect],
@@ -261,7 +222,7 @@ class Worker:
             self.guard.spend(granted)
         caller, arguments = granted.caller, ask.arguments
         start = Start(key, ask.function, arguments, ask.window, limit, caller, granted.spends)
-        work = _Work(key, channel, ask.function, caller, now, ask.size or memoryview(arguments).nbytes)
+        work = Work(key, channel, ask.function, caller, now, ask.size or memoryview(arguments).nbytes)
         self._taken[key] = work
         if limit is not None:
             work.deadline, work.limit_seconds = now + limit, limit
@@ -278,13 +239,13 @@ class Worker:
             self._run(work, lane)
             effects.append(start)
 
-    def _await_body(self, work: _Work, channel: Asker, ask: Invoke) -> None:
+    def _await_body(self, work: Work, channel: Asker, ask: Invoke) -> None:
         channel.expect_body(ask.body, ask.size)
         self._incoming_bytes += ask.size - work.size
         work.size = ask.size
         self._bodies[channel.session.id, ask.body] = work
 
-    def _begin(self, work: _Work, start: Start) -> list[Effect]:
+    def _begin(self, work: Work, start: Start) -> list[Effect]:
         """Run it now, or let it wait for a place."""
         lane = self._lanes.get(work.function)
         if lane is None:
@@ -297,7 +258,7 @@ class Worker:
         self._run(work, lane)
         return [start]
 
-    def _run(self, work: _Work, lane: _Lane) -> None:
+    def _run(self, work: Work, lane: Lane) -> None:
         work.start, work.lane = None, lane
         lane.running += 1
         self.running += 1
@@ -336,7 +297,7 @@ class Worker:
         work = self._taken.get((channel.peer, cancel.call))
         return [] if work is None else self._stop(work, "cancelled")
 
-    def _stop(self, work: _Work, reason: str) -> list[Effect]:
+    def _stop(self, work: Work, reason: str) -> list[Effect]:
         """End a call without an answer from its code; its place is free when the code has ended."""
         lane = work.lane
         self._settle(work)
@@ -347,7 +308,7 @@ class Worker:
         self._stopping[work.key] = lane
         return [Stop(work.key, reason), ended]
 
-    def _ended(self, work: _Work, outcome: str) -> CallEnded:
+    def _ended(self, work: Work, outcome: str) -> CallEnded:
         return CallEnded(
             work.key[1],
             work.function,
@@ -432,7 +393,7 @@ class Worker:
             return 0, Raw(value), 0, len(value) + 16
         return channel.number_body(), EMPTY, len(value) if isinstance(value, bytes) else value.size, 48
 
-    def _next(self, lane: _Lane) -> list[Effect]:
+    def _next(self, lane: Lane) -> list[Effect]:
         effects: list[Effect] = []
         while lane.waiting and not lane.full:
             work = lane.waiting.popleft()
@@ -441,7 +402,7 @@ class Worker:
                 self._run(work, lane)
         return effects
 
-    def _settle(self, work: _Work) -> None:
+    def _settle(self, work: Work) -> None:
         """The call is answered, or given up: only its number is remembered."""
         del self._taken[work.key]
         self._remembered.add(work.key)
@@ -515,7 +476,7 @@ class Worker:
         self._probe_at = now + PROBE_SECONDS / 2 if self._taken else NEVER
         return effects
 
-    def _set_timer(self, work: _Work) -> None:
+    def _set_timer(self, work: Work) -> None:
         heapq.heappush(self._timers, (work.deadline, work.key))
         if len(self._timers) > 2 * len(self._taken) + 1024:  # mostly answered calls: leave those out
             self._timers = [timer for timer in self._timers if timer[1] in self._taken]
