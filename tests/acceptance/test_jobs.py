@@ -21,7 +21,7 @@ from acceptance.network import Network
 from acceptance.processes import PROGRAMS, Program, run, until
 from acceptance.programs.files import marks
 
-from easyremote import AsyncClient, Client, Job
+from easyremote import AsyncClient, Client, Job, Server
 from easyremote.cli.exits import Exit
 from easyremote.errors import (
     CallCancelledError,
@@ -155,6 +155,16 @@ def test_what_a_function_raises_and_what_cannot_be_called_is_told_as_ever(
         own.client.execute("count", str(ledger), durable=True)
     with pytest.raises(UsageError, match="is it copied whole"):
         own.client.job(job.id[:-1])
+    for wrong in (-1, 0, "soon", True, float("nan")):
+        with pytest.raises(UsageError, match="timeout is a number of seconds above 0"):
+            job.result(wrong)  # type: ignore[arg-type]
+    for option in ({"durable": "yes"}, {"keep": -1}, {"keep": 1e9}, {"codec": "pickle"}):
+        with pytest.raises(UsageError):
+            own.client.submit("count", str(ledger), **{"durable": True, **option})
+    with pytest.raises(UsageError, match="a function's name"):
+        own.client.submit(5, durable=True)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match=r"mailbox is MailboxLimits\(…\)"):
+        Server(mailbox=5)  # type: ignore[arg-type]
 
 
 def test_large_values_go_both_ways(own: Network, tmp_path: Path) -> None:

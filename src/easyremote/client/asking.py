@@ -268,6 +268,7 @@ def split_options(
     directory: Directory, function: str, kwargs: dict[str, Any], options: Options
 ) -> tuple[dict[str, Any], Options]:
     """Which keywords are the function's, and which are the call's; looked up in the function's card."""
+    check_function(function)
     node, _, name = function.rpartition(".")
     taken: set[str] = set()
     for view in directory:

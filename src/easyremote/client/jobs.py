@@ -320,6 +320,10 @@ class Jobs:
         Raises:
             EasyRemoteError: It ended without a value, it cannot be had, or the time is up.
         """
+        if timeout is not None and (
+            isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0
+        ):
+            raise UsageError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
         keys = Secret(secret)
         book = await self._books()
         entry = await asyncio.to_thread(book.get, keys.number)

@@ -143,6 +143,10 @@ class Server:
             raise UsageError(f"membership_seconds is 1 or more, not {membership_seconds!r}")
         self._membership_seconds = float(membership_seconds)
         self._limits = limits
+        if mailbox is not None and not isinstance(mailbox, MailboxLimits):
+            raise UsageError(
+                f"mailbox is MailboxLimits(…), or None for a gateway without one, not {mailbox!r}"
+            )
         self._mailbox_limits = mailbox
         self._verbose = log_level.lower() == "debug"
         self._home = home
